@@ -1,0 +1,516 @@
+"""Lowers a standard ``ast`` tree into the intermediate representation of :mod:`pipeline_guard.facts.ir`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+
+from pipeline_guard.facts import ir
+
+# Expressions nested deeper than this are cut off: generated code nests thousands deep, hand-written code does not.
+MAX_DEPTH = 120
+
+_COMPARE = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
+def lower_module(tree: ast.Module) -> ir.ModuleFacts:
+    """Return the facts of a parsed module; ``truncated`` is set where an expression was too deep to follow."""
+    module = _Module()
+    body = _FunctionBuilder(module, "<module>", "", 1, 0, parent=-1, owner=-1)
+    body.suite(tree.body, body.open("body", 0, None, 1))
+    body.finish()
+    return ir.ModuleFacts(module.functions, module.classes, module.truncated)
+
+
+class _Module:
+    """The lists that every function builder of one module appends to."""
+
+    def __init__(self) -> None:
+        self.functions: list[ir.Function] = []
+        self.classes: list[ir.Class] = []
+        self.truncated = False
+
+
+class _FunctionBuilder:
+    """Builds one function: its blocks, its operations, and (through new builders) what is defined inside it."""
+
+    def __init__(
+        self, module: _Module, name: str, prefix: str, line: int, end_line: int, *, parent: int, owner: int
+    ) -> None:
+        self.module = module
+        self.depth = 0
+        self.groups = 0
+        self.index = len(module.functions)
+        qualname = f"{prefix}.{name}" if prefix else name
+        self.prefix = "" if name == "<module>" else qualname
+        self.function = ir.Function(
+            name, qualname, line, end_line, [], [], None, False, False, parent, owner, [], [], [], [], []
+        )
+        module.functions.append(self.function)
+
+    # -- blocks and operations
+
+    def open(self, kind: str, parent: int, test: ir.Expr | None, line: int, group: int = -1) -> int:
+        if group < 0:
+            group = self.new_group()
+        ops = len(self.function.ops)
+        self.function.blocks.append(ir.Block(kind, parent, group, line, line, test, ops, ops, False))
+        return len(self.function.blocks) - 1
+
+    def new_group(self) -> int:
+        self.groups += 1
+        return self.groups
+
+    def close(self, block: int, leaves: bool, body: Sequence[ast.stmt]) -> None:
+        entry = self.function.blocks[block]
+        entry.last = len(self.function.ops)
+        entry.leaves = leaves
+        if body:
+            entry.end_line = body[-1].end_lineno or entry.line
+
+    def emit(
+        self,
+        kind: str,
+        node: ast.AST,
+        block: int,
+        value: ir.Expr | None = None,
+        targets: list[ir.Expr] | None = None,
+        annotation: ir.Expr | None = None,
+    ) -> None:
+        line = getattr(node, "lineno", self.function.line)
+        end = getattr(node, "end_lineno", None) or line
+        self.function.ops.append(ir.Op(kind, line, end, block, value, targets or [], annotation))
+
+    def finish(self) -> None:
+        if self.function.blocks:
+            self.function.blocks[0].last = len(self.function.ops)
+
+    # -- statements
+
+    def suite(self, body: Sequence[ast.stmt], block: int) -> bool:
+        """Lower ``body`` into ``block`` and return whether control never runs off its end."""
+        leaves = False
+        for position, node in enumerate(body):
+            handler = _STATEMENTS.get(type(node))
+            if handler is not None:
+                leaves = bool(handler(self, node, block))
+            if leaves and position + 1 < len(body):
+                rest = body[position + 1 :]
+                dead = self.open("dead", block, None, rest[0].lineno)
+                self.suite(rest, dead)
+                self.close(dead, True, rest)
+                break
+        self.close(block, leaves, body)
+        return leaves
+
+    def arm(self, kind: str, body: Sequence[ast.stmt], parent: int, test: ir.Expr | None, group: int) -> bool:
+        block = self.open(kind, parent, test, body[0].lineno if body else self.function.line, group)
+        return self.suite(body, block)
+
+    def on_expr(self, node: ast.Expr, block: int) -> None:
+        if isinstance(node.value, ast.Constant):
+            return  # docstrings and bare ellipses say nothing about control flow
+        self.emit("expr", node, block, self.expr(node.value))
+
+    def on_assign(self, node: ast.Assign, block: int) -> None:
+        self.emit("assign", node, block, self.expr(node.value), [self.expr(target) for target in node.targets])
+
+    def on_ann_assign(self, node: ast.AnnAssign, block: int) -> None:
+        value = self.expr(node.value) if node.value is not None else None
+        self.emit("assign", node, block, value, [self.expr(node.target)], self.annotation(node.annotation))
+
+    def on_aug_assign(self, node: ast.AugAssign, block: int) -> None:
+        self.emit("aug", node, block, self.expr(node.value), [self.expr(node.target)])
+
+    def on_return(self, node: ast.Return, block: int) -> bool:
+        self.emit("return", node, block, self.expr(node.value) if node.value is not None else None)
+        return True
+
+    def on_raise(self, node: ast.Raise, block: int) -> bool:
+        self.emit("raise", node, block, self.expr(node.exc) if node.exc is not None else None)
+        return True
+
+    def on_exit(self, node: ast.Break | ast.Continue, block: int) -> bool:
+        self.emit("exit", node, block)
+        return True
+
+    def on_assert(self, node: ast.Assert, block: int) -> None:
+        self.emit("test", node, block, self.expr(node.test))
+
+    def on_delete(self, node: ast.Delete, block: int) -> None:
+        self.emit("del", node, block, None, [self.expr(target) for target in node.targets])
+
+    def on_if(self, node: ast.If, block: int) -> bool:
+        """Lower an ``if`` with all its ``elif`` arms; a chain of hundreds must not recurse."""
+        opened: list[tuple[int, Sequence[ast.stmt]]] = []
+        outcomes: list[bool] = []
+        parent, current = block, node
+        while True:
+            test = self.expr(current.test)
+            self.emit("test", current.test, parent, test)
+            group = self.new_group()
+            outcomes.append(self.arm("if", current.body, parent, test, group))
+            if not current.orelse:
+                outcomes.append(False)
+                break
+            line = current.orelse[0].lineno
+            parent = self.open("else", parent, test, line, group)
+            opened.append((parent, current.orelse))
+            if len(current.orelse) == 1 and isinstance(current.orelse[0], ast.If):
+                current = current.orelse[0]
+                continue
+            outcomes.append(self.suite(current.orelse, parent))
+            break
+        for index, (arm, body) in reversed(list(enumerate(opened))):
+            self.close(arm, all(outcomes[index + 1 :]), body)
+        return all(outcomes)
+
+    def on_while(self, node: ast.While, block: int) -> bool:
+        test = self.expr(node.test)
+        group = self.new_group()
+        loop = self.open("while", block, test, node.lineno, group)
+        self.emit("test", node.test, loop, test)
+        self.suite(node.body, loop)
+        if node.orelse:
+            self.arm("body", node.orelse, block, None, group)
+        endless = isinstance(test, ir.Const) and bool(test.value)
+        return endless and not _breaks(node.body)
+
+    def on_for(self, node: ast.For | ast.AsyncFor, block: int) -> None:
+        iterable = self.expr(node.iter)
+        self.emit("test", node.iter, block, iterable)
+        group = self.new_group()
+        loop = self.open("for", block, iterable, node.lineno, group)
+        self.assign_to(node.target, ir.Elem("iter", iterable), node.iter, loop)
+        self.suite(node.body, loop)
+        if node.orelse:
+            self.arm("body", node.orelse, block, None, group)
+
+    def on_with(self, node: ast.With | ast.AsyncWith, block: int) -> bool:
+        inner = self.open("with", block, None, node.lineno)
+        contexts: list[ir.Expr] = []
+        for item in node.items:
+            value = self.expr(item.context_expr)
+            contexts.append(value)
+            if item.optional_vars is None:
+                self.emit("expr", item.context_expr, inner, value)
+            else:
+                self.assign_to(item.optional_vars, ir.Elem("enter", value), item.context_expr, inner)
+        self.function.blocks[inner].test = contexts[0] if len(contexts) == 1 else ir.Seq(contexts)
+        return self.suite(node.body, inner)
+
+    def on_try(self, node: ast.Try, block: int) -> bool:
+        group = self.new_group()
+        leaves = self.arm("try", node.body, block, None, group)
+        if node.orelse:
+            leaves = self.arm("body", node.orelse, block, None, group)
+        for handler in node.handlers:
+            test = self.expr(handler.type) if handler.type is not None else None
+            inner = self.open("except", block, test, handler.lineno, group)
+            if handler.name:
+                caught = ir.Elem("except", test or ir.Const(None))
+                self.emit("assign", handler, inner, caught, [ir.Name(handler.name)])
+                self.function.ops[-1].end_line = handler.lineno
+            leaves = self.suite(handler.body, inner) and leaves
+        if node.finalbody:
+            leaves = self.arm("finally", node.finalbody, block, None, group) or leaves
+        return leaves
+
+    def on_match(self, node: ast.Match, block: int) -> bool:
+        subject = self.expr(node.subject)
+        self.emit("test", node.subject, block, subject)
+        group = self.new_group()
+        outcomes: list[bool] = []
+        exhaustive = False
+        for case in node.cases:
+            patterns: list[ir.Expr] = []
+            self.pattern(case.pattern, patterns)
+            exhaustive = exhaustive or (not patterns and case.guard is None)
+            test: ir.Expr = ir.Compare(subject, ["match"], [ir.Seq(patterns)])
+            if case.guard is not None:
+                test = ir.Bool("and", [test, self.expr(case.guard)])
+            inner = self.open("case", block, test, case.body[0].lineno, group)
+            if case.guard is not None:
+                self.emit("test", case.guard, inner, self.expr(case.guard))
+            outcomes.append(self.suite(case.body, inner))
+        return exhaustive and all(outcomes)
+
+    def pattern(self, node: ast.pattern, found: list[ir.Expr]) -> None:
+        """Collect the constants that a case pattern names; a wildcard or bare capture adds nothing."""
+        for child in ast.walk(node):
+            if isinstance(child, ast.MatchValue):
+                found.append(self.expr(child.value))
+            elif isinstance(child, ast.MatchClass):
+                found.append(self.expr(child.cls))
+
+    def on_import(self, node: ast.Import, block: int) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            module = alias.name if alias.asname else name
+            self.function.imports.append(ir.Import(name, module, None, 0, node.lineno))
+
+    def on_import_from(self, node: ast.ImportFrom, block: int) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name
+            self.function.imports.append(ir.Import(name, node.module or "", alias.name, node.level, node.lineno))
+
+    def on_global(self, node: ast.Global, block: int) -> None:
+        self.function.globals.extend(node.names)
+
+    def on_nonlocal(self, node: ast.Nonlocal, block: int) -> None:
+        self.function.nonlocals.extend(node.names)
+
+    def on_def(self, node: ast.FunctionDef | ast.AsyncFunctionDef, block: int, owner: int = -1) -> None:
+        decorators = [self.expr(decorator) for decorator in node.decorator_list]
+        for decorator in decorators:
+            self.emit("expr", node, block, decorator)
+            self.function.ops[-1].end_line = node.lineno
+        child = self.child(node.name, node, owner)
+        child.function.decorators = decorators
+        child.function.is_async = isinstance(node, ast.AsyncFunctionDef)
+        child.function.returns = self.annotation(node.returns) if node.returns is not None else None
+        child.parameters(node.args, self)
+        child.suite(node.body, child.open("body", 0, None, node.lineno))
+        child.finish()
+        if owner < 0:
+            self.emit("def", node, block, ir.Lambda(child.index), [ir.Name(node.name)])
+
+    def child(self, name: str, node: ast.AST, owner: int) -> _FunctionBuilder:
+        prefix = self.module.classes[owner].qualname if owner >= 0 else self.prefix
+        start, end = node.lineno, node.end_lineno or node.lineno  # type: ignore[attr-defined]
+        return _FunctionBuilder(self.module, name, prefix, start, end, parent=self.index, owner=owner)
+
+    def parameters(self, args: ast.arguments, outer: _FunctionBuilder) -> None:
+        positional = [*args.posonlyargs, *args.args]
+        defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + list(args.defaults)
+        entries = [(arg, "pos", default) for arg, default in zip(positional, defaults, strict=True)]
+        if args.vararg is not None:
+            entries.append((args.vararg, "*", None))
+        entries.extend((arg, "kw", default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True))
+        if args.kwarg is not None:
+            entries.append((args.kwarg, "**", None))
+        self.function.params = [
+            ir.Param(
+                arg.arg,
+                kind,
+                outer.expr(default) if default is not None else None,
+                outer.annotation(arg.annotation) if arg.annotation is not None else None,
+            )
+            for arg, kind, default in entries
+        ]
+
+    def on_class(self, node: ast.ClassDef, block: int, owner: int = -1) -> None:
+        prefix = self.module.classes[owner].qualname if owner >= 0 else self.prefix
+        qualname = f"{prefix}.{node.name}" if prefix else node.name
+        bases = [self.expr(base) for base in node.bases]
+        decorators = [self.expr(decorator) for decorator in node.decorator_list]
+        entry = ir.Class(
+            node.name, qualname, node.lineno, node.end_lineno or node.lineno, bases, decorators, self.index, owner, [], {}
+        )
+        index = len(self.module.classes)
+        self.module.classes.append(entry)
+        self.class_body(node.body, entry, index, block)
+        if owner < 0:
+            self.emit("class", node, block, ir.Const(index), [ir.Name(node.name)])
+
+    def class_body(self, body: Sequence[ast.stmt], entry: ir.Class, index: int, block: int) -> None:
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                # A property's setter must not hide its getter.
+                keep_first = any(isinstance(d, ast.Attribute) and d.attr in {"setter", "deleter"} for d in node.decorator_list)
+                position = len(self.module.functions)
+                self.on_def(node, block, index)
+                if not (keep_first and node.name in entry.methods):
+                    entry.methods[node.name] = position
+            elif isinstance(node, ast.ClassDef):
+                self.on_class(node, block, index)
+            elif isinstance(node, ast.Assign):
+                value = self.expr(node.value)
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        entry.fields.append(ir.Field(target.id, value, None, node.lineno))
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                given = self.expr(node.value) if node.value is not None else None
+                entry.fields.append(ir.Field(node.target.id, given, self.annotation(node.annotation), node.lineno))
+            elif isinstance(node, (ast.If, ast.Try)):
+                self.class_body([*node.body, *node.orelse], entry, index, block)
+
+    def assign_to(self, target: ast.expr, value: ir.Expr, node: ast.AST, block: int) -> None:
+        self.emit("assign", node, block, value, [self.expr(target)])
+
+    # -- expressions
+
+    def annotation(self, node: ast.expr) -> ir.Expr:
+        """Lower an annotation; one written as a string is parsed, as type checkers do."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            try:
+                return self.expr(ast.parse(node.value, mode="eval").body)
+            except (SyntaxError, ValueError, RecursionError):
+                return ir.Const(node.value)
+        return self.expr(node)
+
+    def expr(self, node: ast.expr) -> ir.Expr:
+        self.depth += 1
+        try:
+            if self.depth > MAX_DEPTH:
+                self.module.truncated = True
+                return ir.Other([])
+            handler = _EXPRESSIONS.get(type(node))
+            if handler is not None:
+                return handler(self, node)
+            return ir.Other([self.expr(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)])
+        finally:
+            self.depth -= 1
+
+    def on_constant(self, node: ast.Constant) -> ir.Expr:
+        value = node.value
+        if isinstance(value, bytes):
+            return ir.Const(value.decode("latin-1"))
+        if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
+            return ir.Const(value)
+        if isinstance(value, int):
+            return ir.Const(value if -(2**63) <= value < 2**63 else 0)
+        return ir.Const(None)
+
+    def on_call(self, node: ast.Call) -> ir.Expr:
+        return ir.Call(
+            self.expr(node.func),
+            [self.expr(arg) for arg in node.args],
+            [ir.Keyword(keyword.arg, self.expr(keyword.value)) for keyword in node.keywords],
+            node.lineno,
+            node.end_lineno or node.lineno,
+            node.col_offset + 1,
+        )
+
+    def on_dict(self, node: ast.Dict) -> ir.Expr:
+        return ir.DictNode(
+            [self.expr(key) if key is not None else None for key in node.keys],
+            [self.expr(value) for value in node.values],
+            node.lineno,
+            node.end_lineno or node.lineno,
+        )
+
+    def on_bin_op(self, node: ast.BinOp) -> ir.Expr:
+        if isinstance(node.op, ast.BitOr):
+            return ir.Merge(self.expr(node.left), self.expr(node.right))
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+            return _percent_format(node.left.value, self.expr(node.right))
+        if not isinstance(node.op, ast.Add):
+            return ir.Other([self.expr(node.left), self.expr(node.right)])
+        parts: list[ir.Expr] = []
+        current: ast.expr = node
+        while isinstance(current, ast.BinOp) and isinstance(current.op, ast.Add):  # a thousand terms must not recurse
+            parts.append(self.expr(current.right))
+            current = current.left
+        parts.append(self.expr(current))
+        parts.reverse()
+        return ir.Join(parts)
+
+    def on_joined(self, node: ast.JoinedStr) -> ir.Expr:
+        return ir.Join([self.expr(v.value if isinstance(v, ast.FormattedValue) else v) for v in node.values])
+
+    def on_lambda(self, node: ast.Lambda) -> ir.Expr:
+        child = self.child("<lambda>", node, -1)
+        child.parameters(node.args, self)
+        block = child.open("body", 0, None, node.lineno)
+        child.emit("return", node.body, block, child.expr(node.body))
+        child.close(block, True, [])
+        child.finish()
+        return ir.Lambda(child.index)
+
+    def on_yield(self, node: ast.Yield | ast.YieldFrom) -> ir.Expr:
+        self.function.is_generator = True
+        value = self.expr(node.value) if node.value is not None else ir.Const(None)
+        block = len(self.function.blocks) - 1
+        self.emit("yield", node, max(block, 0), value)
+        return ir.Other([])
+
+    def on_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> ir.Expr:
+        parts: list[ir.Expr] = []
+        for generator in node.generators:
+            parts.append(self.expr(generator.iter))
+            parts.extend(self.expr(test) for test in generator.ifs)
+        if isinstance(node, ast.DictComp):
+            parts += [self.expr(node.key), self.expr(node.value)]
+        else:
+            parts.append(self.expr(node.elt))
+        return ir.Other(parts)
+
+
+def _percent_format(text: str, value: ir.Expr) -> ir.Expr:
+    """Read ``"… %s …" % value`` as string building with one unknown part per conversion."""
+    values = list(value.items) if type(value) is ir.Seq else [value]
+    parts: list[ir.Expr] = []
+    for index, piece in enumerate(re.split(r"%(?:\(\w+\))?[-+ #0-9.]*[sdrfixa]", text)):
+        if index:
+            parts.append(values[index - 1] if index <= len(values) else ir.Other([]))
+        parts.append(ir.Const(piece.replace("%%", "%")))
+    return ir.Join(parts)
+
+
+def _breaks(body: Sequence[ast.stmt]) -> bool:
+    """Return whether a ``break`` in ``body`` leaves the loop that ``body`` belongs to."""
+    for node in body:
+        if isinstance(node, ast.Break):
+            return True
+        if isinstance(node, (ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            if _breaks(getattr(node, field, [])):
+                return True
+        inner = [*getattr(node, "handlers", []), *getattr(node, "cases", [])]
+        if any(_breaks(part.body) for part in inner):
+            return True
+    return False
+
+
+_B = _FunctionBuilder
+_STATEMENTS: dict[type, Callable[..., bool | None]] = {
+    ast.Expr: _B.on_expr, ast.Assign: _B.on_assign, ast.AnnAssign: _B.on_ann_assign, ast.AugAssign: _B.on_aug_assign,
+    ast.Return: _B.on_return, ast.Raise: _B.on_raise, ast.Break: _B.on_exit, ast.Continue: _B.on_exit,
+    ast.Assert: _B.on_assert, ast.Delete: _B.on_delete, ast.If: _B.on_if, ast.While: _B.on_while, ast.For: _B.on_for,
+    ast.AsyncFor: _B.on_for, ast.With: _B.on_with, ast.AsyncWith: _B.on_with, ast.Try: _B.on_try,
+    ast.Match: _B.on_match, ast.Import: _B.on_import, ast.ImportFrom: _B.on_import_from, ast.Global: _B.on_global,
+    ast.Nonlocal: _B.on_nonlocal, ast.FunctionDef: _B.on_def, ast.AsyncFunctionDef: _B.on_def,
+    ast.ClassDef: _B.on_class,
+}  # fmt: skip
+if hasattr(ast, "TryStar"):
+    _STATEMENTS[ast.TryStar] = _B.on_try
+
+_EXPRESSIONS: dict[type, Callable[..., ir.Expr]] = {
+    ast.Constant: _B.on_constant,
+    ast.Name: lambda self, node: ir.Name(node.id),
+    ast.Attribute: lambda self, node: ir.Attr(self.expr(node.value), node.attr),
+    ast.Call: _B.on_call,
+    ast.Dict: _B.on_dict,
+    ast.List: lambda self, node: ir.Seq([self.expr(item) for item in node.elts]),
+    ast.Tuple: lambda self, node: ir.Seq([self.expr(item) for item in node.elts]),
+    ast.Set: lambda self, node: ir.Seq([self.expr(item) for item in node.elts]),
+    ast.Subscript: lambda self, node: ir.Sub(self.expr(node.value), self.expr(node.slice)),
+    ast.BinOp: _B.on_bin_op,
+    ast.JoinedStr: _B.on_joined,
+    ast.BoolOp: lambda self, node: ir.Bool(
+        "and" if isinstance(node.op, ast.And) else "or", [self.expr(value) for value in node.values]
+    ),
+    ast.UnaryOp: lambda self, node: (
+        ir.Not(self.expr(node.operand)) if isinstance(node.op, ast.Not) else ir.Other([self.expr(node.operand)])
+    ),
+    ast.Compare: lambda self, node: ir.Compare(
+        self.expr(node.left), [_COMPARE[type(op)] for op in node.ops], [self.expr(item) for item in node.comparators]
+    ),
+    ast.IfExp: lambda self, node: ir.IfExp(self.expr(node.test), self.expr(node.body), self.expr(node.orelse)),
+    ast.Await: lambda self, node: ir.Await(self.expr(node.value)),
+    ast.Lambda: _B.on_lambda,
+    ast.NamedExpr: lambda self, node: ir.Walrus(node.target.id, self.expr(node.value)),
+    ast.Starred: lambda self, node: ir.Star(self.expr(node.value)),
+    ast.Yield: _B.on_yield,
+    ast.YieldFrom: _B.on_yield,
+    ast.ListComp: _B.on_comprehension,
+    ast.SetComp: _B.on_comprehension,
+    ast.GeneratorExp: _B.on_comprehension,
+    ast.DictComp: _B.on_comprehension,
+}

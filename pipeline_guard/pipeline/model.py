@@ -1,0 +1,181 @@
+"""The nouns of the domain: what a pipeline map holds, as plain immutable data without I/O."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Confidence = Literal["high", "medium", "low"]
+Kind = Literal[
+    "audio_send",
+    "response_create",
+    "auto_response",
+    "realtime_transcription",
+    "audio_queue",
+    "queue_put",
+    "queue_get",
+    "sender_loop",
+    "guard_set",
+    "guard_clear",
+    "guard_check",
+    "stt",
+    "tts",
+    "twiml_say",
+    "twiml_play",
+    "twiml_gather",
+    "twiml_transcription",
+]
+Role = Literal["primitive", "call", "start", "loop"]
+Context = Literal["live", "post_call", "offline", "startup", "test", "example", "dormant", "unknown"]
+AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
+Policy = Literal["client", "server"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One hop of evidence: a place in the scanned code and what happens there.
+
+    ``path`` is relative to the scanned root, with forward slashes; ``line`` is 1-based.
+    """
+
+    path: str
+    line: int
+    symbol: str
+    note: str = ""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """One place in the code that matters to the pipeline.
+
+    ``line`` is the first line of the call or statement, ``end_line`` its last (both 1-based), ``column`` 1-based.
+    ``reached_from`` leads from an entry point to this site; the site itself is its last step.  Fields that do not
+    apply to the site's kind are ``None``.
+    """
+
+    kind: Kind
+    path: str
+    line: int
+    end_line: int
+    column: int
+    symbol: str
+    context: Context
+    role: Role | None = None
+    trigger: str | None = None
+    guard: str | None = None
+    engine: str | None = None
+    value: str | None = None
+    provider: str = "openai"
+    note: str = ""
+    confidence: Confidence = "high"
+    reached_from: tuple[Step, ...] = ()
+    target: str | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue, deque or buffer on the way of caller audio (or of typed events) to Realtime."""
+
+    name: str
+    path: str
+    line: int
+    symbol: str
+    type: str
+    bounded: bool | None
+    carries: Literal["audio", "event", "text", "unknown"]
+    context: Context
+    producers: tuple[Step, ...] = ()
+    consumers: tuple[Step, ...] = ()
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that puts caller audio into the session; ``queue`` names the queue its loop reads, if any."""
+
+    symbol: str
+    path: str
+    line: int
+    end_line: int
+    context: Context
+    loop: bool
+    canonical: bool
+    queue: str | None = None
+    sites: tuple[Step, ...] = ()
+    starts: tuple[Step, ...] = ()
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A function through which responses are created: it sends ``response.create`` itself."""
+
+    symbol: str
+    path: str
+    line: int
+    end_line: int
+    context: Context
+    guard: str
+    canonical: bool
+    causes: tuple[str, ...] = ()
+    sites: tuple[Step, ...] = ()
+    callers: tuple[Step, ...] = ()
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A session configuration and what it says about server-created responses."""
+
+    symbol: str
+    path: str
+    line: int
+    end_line: int
+    context: Context
+    value: AutoResponse
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """One pipeline: the sites that meet in one call of one app.  Sibling apps in a repository are separate lanes.
+
+    ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
+    ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
+    """
+
+    name: str
+    provider: str
+    entry_points: tuple[Step, ...] = ()
+    frame_handlers: tuple[Step, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    senders: tuple[Sender, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    sites: tuple[Site, ...] = ()
+    policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
+    policy_source: Literal["declared", "inferred"] = "inferred"
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was not analysed, and why.
+
+    ``reason`` is one of "syntax", "encoding", "size", "unreadable", "recursion", "symlink", "unresolved-receiver",
+    "unresolved-configuration"; ``detail`` is a sentence for a person.
+    """
+
+    path: str
+    reason: str
+    detail: str
+    line: int | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much was looked at: files found, files analysed in depth, files set aside because nothing in them matters."""
+
+    discovered: int
+    analysed: int
+    set_aside: int
+
+
+class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to "what is the live pipeline of this backend"."""
+
+    root: str
+    lanes: tuple[Lane, ...]
+    gaps: tuple[Gap, ...]
+    coverage: Coverage
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return the sites of every lane, ordered by place."""
+        return tuple(sorted((site for lane in self.lanes for site in lane.sites), key=lambda s: (s.path, s.line, s.kind)))

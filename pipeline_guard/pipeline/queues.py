@@ -1,0 +1,111 @@
+"""Queues, deques and buffers of the program: which one each put and get belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline_guard.facts import ir
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.values import External, Frame, Value
+
+PUTS = frozenset({"put", "put_nowait", "append", "appendleft", "send_nowait", "extend"})
+GETS = frozenset({"get", "get_nowait", "popleft", "pop", "receive", "receive_nowait"})
+_CLASSES = ("Queue()", "deque()", "SimpleQueue()", "LifoQueue()", "PriorityQueue()", "JoinableQueue()")
+_BUFFERS = ("builtins.bytearray()", "builtins.list()")
+QueueKey = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class QueueOp:
+    """One put into or get out of a queue."""
+
+    func: Func
+    op: int
+    call: ir.Call
+    argument: ir.Expr | None
+
+
+@dataclass
+class QueueInfo:
+    """A queue by where it is created; ``name`` is what the code calls it."""
+
+    func: Func
+    op: int
+    call: ir.Call
+    type: str
+    names: set[str] = field(default_factory=set)
+
+
+class QueueIndex:
+    """Every queue with its puts and gets.  ``control`` collects those whose items a writer hands to a transport."""
+
+    def __init__(self, graph: CallGraph, evaluator: Evaluator) -> None:
+        self.graph = graph
+        self.evaluator = evaluator
+        self.queues: dict[QueueKey, QueueInfo] = {}
+        self.puts: dict[QueueKey, list[QueueOp]] = {}
+        self.gets: dict[QueueKey, list[QueueOp]] = {}
+        self.control: dict[QueueKey, str] = {}
+        self._keys: dict[int, QueueKey | None] = {}
+
+    def build(self) -> None:
+        """Look at every put-like and get-like call, and at puts handed to another thread's loop."""
+        for func in list(self.graph.program.functions()):
+            for site in func.calls:
+                function = site.call.func
+                if type(function) is not ir.Attr or func.is_dead(site.op):
+                    continue
+                if function.name in PUTS:
+                    self._record(self.puts, func, site.op, site.call, site.call.args[0] if site.call.args else None)
+                elif function.name in GETS:
+                    self._record(self.gets, func, site.op, site.call, None)
+            for reference in func.references:
+                node = reference.node
+                if type(node) is ir.Attr and node.name in PUTS and reference.outer and len(reference.outer[0].args) > 1:
+                    outer = reference.outer[0]
+                    stand_in = ir.Call(node, outer.args[1:], [], outer.line, outer.end_line, outer.column)
+                    self._record(self.puts, func, reference.op, stand_in, outer.args[1])
+
+    def _record(
+        self, table: dict[QueueKey, list[QueueOp]], func: Func, op: int, call: ir.Call, argument: ir.Expr | None
+    ) -> None:
+        key = self.key_of(func, op, call)
+        if key is not None:
+            table.setdefault(key, []).append(QueueOp(func, op, call, argument))
+            assert type(call.func) is ir.Attr
+            self.queues[key].names.add(ir.source(call.func.base))
+
+    def key_of(self, func: Func, op: int, call: ir.Call) -> QueueKey | None:
+        """Return the queue that ``call`` (a put or a get) works on, or None when its receiver is no known queue."""
+        if id(call) in self._keys:
+            return self._keys[id(call)]
+        key: QueueKey | None = None
+        if type(call.func) is ir.Attr and call.func.name in PUTS | GETS:
+            values = self.evaluator.settled(self.evaluator.eval(call.func.base, Frame(func, op)))
+            key = next((k for k in map(self._key, values) if k is not None), None)
+        self._keys[id(call)] = key
+        return key
+
+    def _key(self, value: Value) -> QueueKey | None:
+        if not isinstance(value, External) or value.origin is None or type(value.origin.node) is not ir.Call:
+            return None
+        if not (value.path.endswith(_CLASSES) or value.path in _BUFFERS):
+            return None
+        call, frame = value.origin.node, value.origin.frame
+        key = (frame.func.module.rel, id(call))
+        if key not in self.queues:
+            last = value.path.removesuffix("()")
+            self.queues[key] = QueueInfo(frame.func, frame.at or 0, call, last)
+        return key
+
+    def source_of(self, value: Value) -> QueueKey | None:
+        """Return the queue that a value was taken from."""
+        if not isinstance(value, External) or value.origin is None or type(value.origin.node) is not ir.Call:
+            return None
+        for name in GETS:
+            if value.path.endswith(f".{name}()"):
+                base = value.path[: -len(name) - 3]
+                return self._key(External(base, value.call, value.frame, value.origin))
+        return None

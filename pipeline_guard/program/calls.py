@@ -1,0 +1,369 @@
+"""The call graph: which function each call, thread, task, timer and callback of the program leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.model import Confidence
+from pipeline_guard.program.code import CallSite, Class, Func, Reference
+from pipeline_guard.program.evaluate import Evaluator, Values
+from pipeline_guard.program.link import Program
+from pipeline_guard.program.models import PLAIN_BASES
+from pipeline_guard.program.values import (
+    ClassValue,
+    External,
+    Frame,
+    Function,
+    Instance,
+    Missing,
+    ModuleValue,
+    Parameter,
+    Value,
+)
+
+MAX_ROUNDS = 5
+# Calls whose argument is a coroutine or function that runs on its own: last name of the callee → kind of edge.
+SPAWNERS = {
+    "create_task": "task", "ensure_future": "task", "gather": "task", "start_soon": "task", "wait": "task",
+    "run_coroutine_threadsafe": "task", "as_completed": "task", "start_background_task": "task", "add_task": "task",
+    "Thread": "thread", "Process": "thread", "Greenlet": "thread", "spawn": "thread", "start_new_thread": "thread",
+    "submit": "executor", "run_in_executor": "executor", "to_thread": "executor", "run_sync": "executor",
+    "run_in_threadpool": "executor", "sync_to_async": "executor", "map": "executor",
+    "Timer": "timer", "call_later": "timer", "call_at": "timer", "spawn_later": "timer", "add_job": "timer",
+    "call_soon": "callback", "call_soon_threadsafe": "callback", "add_done_callback": "callback",
+    "run": "call", "run_until_complete": "call", "wait_for": "call", "shield": "call", "async_to_sync": "call",
+    "timeout": "call",
+}  # fmt: skip
+# How many leading arguments precede the function in a spawner that takes ``f, *args``.
+_FUNCTION_POSITION = {
+    "run_in_executor": 1, "call_later": 1, "call_at": 1, "Timer": 1, "submit": 0, "to_thread": 0, "call_soon": 0,
+    "call_soon_threadsafe": 0, "start_soon": 0, "run_in_threadpool": 0, "start_background_task": 0, "add_task": 0,
+    "spawn": 0, "spawn_later": 1,
+}  # fmt: skip
+# Method names that say nothing about their class: never resolved by name alone.
+GENERIC_METHODS = frozenset(dir(str)) | frozenset(dir(dict)) | frozenset(dir(list)) | frozenset(dir(set)) | frozenset({
+    "send", "put", "close", "run", "start", "stop", "connect", "write", "read", "emit", "on", "handle", "create",
+    "execute", "process", "call", "save", "delete", "open", "receive", "recv", "accept", "send_text", "send_json",
+    "send_bytes", "submit", "commit", "cancel", "set", "wait", "result", "done", "join", "info", "error", "warning",
+    "debug", "exception", "log", "publish", "subscribe", "disconnect", "flush", "reset", "main", "init", "setup",
+    "put_nowait", "get_nowait", "append", "extend", "query", "filter", "add", "all", "first", "invoke", "generate",
+    "get", "post", "patch", "send_audio", "send_message", "dispatch", "register", "shutdown", "cleanup", "interrupt",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One way control gets from ``caller`` to ``callee``.
+
+    ``kind``: "call", "task", "thread", "executor", "timer", "callback" (handed to a library), "register" (handed to a
+    function of the program), "escape" (stored or returned).  ``call`` carries the arguments, where they are known.
+    """
+
+    caller: Func
+    callee: Func
+    kind: str
+    op: int
+    line: int
+    end_line: int
+    column: int
+    call: ir.Call | None
+    site: ir.Call | None
+    bound: bool
+    confidence: Confidence
+
+
+class CallGraph:
+    """Every edge of the program, from both ends."""
+
+    def __init__(self, program: Program, evaluator: Evaluator) -> None:
+        self.program = program
+        self.evaluator = evaluator
+        self.outgoing: dict[Func, list[Edge]] = {}
+        self.incoming: dict[Func, list[Edge]] = {}
+        self.unresolved: list[tuple[Func, CallSite]] = []
+        self.externals: dict[int, list[External]] = {}
+        self.constructed: dict[Class, list[tuple[Func, CallSite]]] = {}
+        self.implied: dict[Func, list[Edge]] = {}
+        self._seen: set[tuple[Func, int, int, int, Func, str]] = set()
+        evaluator.callers = self._callers
+
+    def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
+        for edge in self.incoming.get(func, ()):
+            if edge.call is not None and edge.kind not in ("register", "escape"):
+                yield edge.call, Frame(edge.caller, edge.op, None, 2), edge.bound
+
+    def build(self) -> None:
+        """Resolve every call; repeat for what needed callers' arguments until nothing new is found."""
+        self._names = self._callable_names()
+        pending = [
+            (func, site)
+            for func in list(self.program.functions())
+            for site in func.calls
+            if self._may_matter(func, site.call.func) and not func.is_dead(site.op)
+        ]
+        self._add_references()
+        self._add_decorators()
+        for _ in range(MAX_ROUNDS):
+            before = len(self._seen)
+            pending = [(func, site) for func, site in pending if not self._resolve(func, site)]
+            if len(self._seen) == before:
+                break
+            self.evaluator.forget()
+        self._by_name(pending)
+        self._add_implied()
+
+    # -- which calls are worth looking at
+
+    def _callable_names(self) -> set[str]:
+        names = set(self.program.functions_by_name) | set(self.program.classes_by_name)
+        for func in self.program.functions():
+            for imp in func.ir.imports:
+                if imp.attr in names:
+                    names.add(imp.name)
+            for op in func.ir.ops:
+                for target in op.targets:
+                    if type(target) is ir.Attr:
+                        names.add(target.name)
+                    elif type(target) is ir.Name and type(op.value) in (ir.Attr, ir.Lambda, ir.Call, ir.Name, ir.IfExp):
+                        names.add(target.id)
+            names.update(param.name for param in func.ir.params)
+        for module in self.program.modules.values():
+            for cls in module.classes:
+                names.update(field.name for field in cls.ir.fields)
+        return names
+
+    def _may_matter(self, func: Func, node: ir.Expr) -> bool:
+        if type(node) is ir.Name:
+            return node.id in self._names
+        if type(node) is ir.Attr:
+            return node.name in self._names
+        return True
+
+    # -- calls
+
+    def _resolve(self, func: Func, site: CallSite) -> bool:
+        frame = Frame(func, site.op)
+        values, through_parameter = self._callee(site.call.func, frame)
+        settled = False
+        for value in values:
+            if isinstance(value, External):
+                self.externals.setdefault(id(site.call), []).append(value)
+                settled = settled or not value.path.startswith("?")
+            if isinstance(value, ClassValue):
+                self.constructed.setdefault(value.cls, []).append((func, site))
+                settled = True
+            for target, bound in self._functions(value):
+                settled = True
+                confidence: Confidence = "medium" if through_parameter else "high"
+                self._add(func, site, target, bound, confidence)
+        return settled
+
+    def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
+        evaluator = self.evaluator
+        if type(node) is ir.Attr:
+            bases = evaluator.eval(node.base, frame)
+            through = any(isinstance(base, Parameter) for base in bases)
+            values = [v for base in evaluator.settled(bases) for v in evaluator.attribute(base, node.name, frame)]
+        else:
+            values = evaluator.eval(node, frame)
+            through = False
+        if any(isinstance(value, Parameter) for value in values):
+            through = True
+            values = evaluator.settled(values)
+        return values, through
+
+    def _functions(self, value: Value) -> list[tuple[Func, bool]]:
+        evaluator = self.evaluator
+        if isinstance(value, Function):
+            return [(value.func, value.bound is not None)]
+        if isinstance(value, ClassValue):
+            found = [evaluator.method(value.cls, name) for name in ("__init__", "__post_init__")]
+            return [(method, True) for method in found if method is not None]
+        if isinstance(value, Instance):
+            method = evaluator.method(value.cls, "__call__")
+            return [(method, True)] if method is not None else []
+        return []
+
+    def _add(self, func: Func, site: CallSite, target: Func, bound: bool, confidence: Confidence) -> None:
+        kind = "call"
+        for outer in site.outer[:2]:
+            name = _last_name(outer.func)
+            if name in SPAWNERS and (target.ir.is_async or SPAWNERS[name] != "call"):
+                kind = SPAWNERS[name]
+                if kind != "call":
+                    break
+            elif not target.ir.is_async:
+                break
+        self._edge(func, site.op, target, kind, site.call, site.call, bound, confidence)
+
+    def _edge(
+        self,
+        func: Func,
+        op: int,
+        target: Func,
+        kind: str,
+        call: ir.Call | None,
+        site: ir.Call | None,
+        bound: bool,
+        confidence: Confidence,
+    ) -> None:
+        operation = func.ir.ops[op]
+        line, end_line, column = (
+            (site.line, site.end_line, site.column) if site is not None else (operation.line, operation.end_line, 1)
+        )
+        key = (func, op, line, column, target, kind)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        edge = Edge(func, target, kind, op, line, end_line, column, call, site, bound, confidence)
+        self.outgoing.setdefault(func, []).append(edge)
+        self.incoming.setdefault(target, []).append(edge)
+
+    # -- functions handed on as values
+
+    def _add_references(self) -> None:
+        names = self.program.functions_by_name
+        for func in list(self.program.functions()):
+            for reference in func.references:
+                node = reference.node
+                last = node.id if type(node) is ir.Name else node.name if type(node) is ir.Attr else ""
+                if type(node) is not ir.Lambda and last not in names:
+                    continue
+                if func.is_dead(reference.op):
+                    continue
+                for value in self.evaluator.eval(node, Frame(func, reference.op)):
+                    if isinstance(value, Function):
+                        self._hand_over(func, reference, value)
+
+    def _hand_over(self, func: Func, reference: Reference, value: Function) -> None:
+        bound = value.bound is not None
+        if not reference.outer:
+            self._edge(func, reference.op, value.func, "escape", None, None, bound, "medium")
+            return
+        outer = reference.outer[0]
+        name = _last_name(outer.func)
+        if name in ("partial", "wraps", "getattr", "hasattr") and len(reference.outer) > 1:
+            outer, name = reference.outer[1], _last_name(reference.outer[1].func)
+        callees, _ = self._callee(outer.func, Frame(func, reference.op))
+        if any(isinstance(callee, (Function, ClassValue)) for callee in callees):
+            self._edge(func, reference.op, value.func, "register", None, outer, bound, "medium")
+            return
+        kind = SPAWNERS.get(name, "callback")
+        call = _spawned_call(outer, name, reference.node)
+        self._edge(func, reference.op, value.func, kind, call, outer, bound, "high" if kind != "callback" else "medium")
+
+    def _add_decorators(self) -> None:
+        """Add the call that applying a decorator of the program is: it may register the function it is given."""
+        for func in list(self.program.functions()):
+            for decorator in func.ir.decorators:
+                outer = func.parent or func.module.body
+                for value in self.evaluator.eval(decorator, Frame(outer, None)):
+                    if isinstance(value, Function):
+                        line = func.ir.line
+                        call = ir.Call(decorator, [ir.Lambda(func.index)], [], line, line, 1)
+                        op = next((i for i, o in enumerate(outer.ir.ops) if o.line == line), 0)
+                        if outer.ir.ops:
+                            self._edge(outer, op, value.func, "call", call, None, value.bound is not None, "medium")
+
+    # -- calls that a library makes
+
+    def _add_implied(self) -> None:
+        """Connect whoever makes an instance with the methods that a library calls on it.
+
+        That is ``run`` of a thread class, dunder methods, and every method of a class whose base is outside the program.
+        """
+        for cls, sites in self.constructed.items():
+            order = self.evaluator.mro(cls)
+            outside = [entry for entry in order if isinstance(entry, External)]
+            open_bases = any(entry.path not in PLAIN_BASES for entry in outside)
+            threads = any(entry.path.endswith(("Thread", "Process")) for entry in outside)
+            for entry in order:
+                if not isinstance(entry, Class):
+                    continue
+                for name, index in entry.ir.methods.items():
+                    dunder = name.startswith("__") and name.endswith("__")
+                    if dunder or (open_bases and not name.startswith("_")) or (threads and name == "run"):
+                        method = entry.module.functions[index]
+                        for func, site in sites:
+                            line, end = site.call.line, site.call.end_line
+                            edge = Edge(func, method, "callback", site.op, line, end, site.call.column, None, None, True, "low")
+                            self.implied.setdefault(func, []).append(edge)
+        for func, site in self.unresolved:
+            node = site.call.func
+            if type(node) is ir.Attr and node.name not in GENERIC_METHODS:
+                for method in self.program.functions_by_name.get(node.name, ()):
+                    if method.cls is not None:
+                        line, end = site.call.line, site.call.end_line
+                        edge = Edge(func, method, "call", site.op, line, end, site.call.column, None, None, True, "low")
+                        self.implied.setdefault(func, []).append(edge)
+
+    # -- what no value explains
+
+    def _by_name(self, pending: list[tuple[Func, CallSite]]) -> None:
+        """Resolve a method call on an unknown receiver when its name belongs to one class family only."""
+        for func, site in pending:
+            node = site.call.func
+            if type(node) is not ir.Attr:
+                continue
+            methods = [f for f in self.program.functions_by_name.get(node.name, ()) if f.cls is not None]
+            if not methods:
+                continue
+            values, _ = self._callee(node, Frame(func, site.op))
+            if any(isinstance(value, (Missing, ModuleValue, External)) for value in values):
+                continue
+            receiver = ir.source(node.base).rpartition(".")[2].lower().replace("_", "")
+            alike = [m for m in methods if m.cls is not None and _resembles(receiver, m.cls)]
+            if alike:
+                methods = alike
+            elif node.name in GENERIC_METHODS or node.name.startswith("__"):
+                self.unresolved.append((func, site))
+                continue
+            if self._one_family(methods):
+                for method in methods:
+                    self._add(func, site, method, True, "medium" if alike else "low")
+            else:
+                self.unresolved.append((func, site))
+
+    def _one_family(self, methods: list[Func]) -> bool:
+        roots = set()
+        for method in methods:
+            if method.cls is not None:
+                order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
+                roots.add(id(order[-1]))
+        return len(roots) == 1
+
+
+def _resembles(receiver: str, cls: Class) -> bool:
+    """Say whether a variable's name is (the tail of) a class name: ``realtime_client`` and ``OpenAIRealtimeClient``."""
+    name = cls.name.lower().replace("_", "")
+    return len(receiver) > 5 and (name.endswith(receiver) or receiver.endswith(name))
+
+
+def _last_name(node: ir.Expr) -> str:
+    return ir.source(node).rpartition(".")[2]
+
+
+def _spawned_call(outer: ir.Call, name: str, function: ir.Expr) -> ir.Call | None:
+    """Return the call that a spawner makes later: ``Thread(target=f, args=(a,))`` → ``f(a)``; None when unknown."""
+    args: list[ir.Expr] = []
+    keywords: list[ir.Keyword] = []
+    position = _FUNCTION_POSITION.get(name)
+    if position is not None and name != "Timer":
+        if len(outer.args) <= position:
+            return None
+        args = list(outer.args[position + 1 :])
+        keywords = list(outer.keywords) if name in ("to_thread", "submit", "run_in_threadpool", "add_task") else []
+    for keyword in outer.keywords:
+        if keyword.name == "args" and type(keyword.value) is ir.Seq:
+            args = list(keyword.value.items)
+        elif keyword.name == "kwargs" and type(keyword.value) is ir.DictNode:
+            for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
+                if type(key) is ir.Const and isinstance(key.value, str):
+                    keywords.append(ir.Keyword(key.value, value))
+    if name == "Timer" and len(outer.args) > 2 and type(outer.args[2]) is ir.Seq:
+        args = list(outer.args[2].items)
+    if name not in SPAWNERS:
+        return None
+    return ir.Call(function, args, keywords, outer.line, outer.end_line, outer.column)

@@ -1,0 +1,365 @@
+"""Modules, classes and functions of the scanned program, with the per-function indexes that linking needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from pipeline_guard.facts import ir
+
+EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
+LOOPS = frozenset({"while", "for"})
+
+
+class CallSite(NamedTuple):
+    """A call, the operation it stands in, the calls it is an argument of (innermost first), and whether it is awaited."""
+
+    call: ir.Call
+    op: int
+    outer: tuple[ir.Call, ...]
+    awaited: bool
+
+
+class Reference(NamedTuple):
+    """A function-like expression (name, attribute or lambda) that is used as a value, not called."""
+
+    node: ir.Expr
+    op: int
+    outer: tuple[ir.Call, ...]
+
+
+class Module:
+    """One parsed file.  ``parts`` is its dotted name split up; a package's ``__init__`` has the package's name."""
+
+    def __init__(self, rel: str, facts: ir.ModuleFacts) -> None:
+        self.rel = rel
+        pieces = rel.rpartition(".")[0].split("/")
+        self.is_package = pieces[-1] == "__init__"
+        self.parts = tuple(pieces[:-1] if self.is_package else pieces)
+        self.facts = facts
+        self.functions = [Func(self, index) for index in range(len(facts.functions))]
+        self.classes = [Class(self, entry) for entry in facts.classes]
+        for cls in self.classes:
+            for index in cls.ir.methods.values():
+                self.functions[index].cls = cls
+        for index, function in enumerate(facts.functions):
+            if function.owner >= 0:
+                self.functions[index].cls = self.classes[function.owner]
+        self.star_imports = [imp for imp in self.body.ir.imports if imp.attr == "*"]
+
+    @property
+    def body(self) -> Func:
+        """The module's own top-level code."""
+        return self.functions[0]
+
+    def __repr__(self) -> str:
+        return f"Module({self.rel})"
+
+
+class Class:
+    """A class of the program; bases are resolved by the linker."""
+
+    def __init__(self, module: Module, entry: ir.Class) -> None:
+        self.module = module
+        self.ir = entry
+        self.name = entry.name
+
+    def method(self, name: str) -> Func | None:
+        """Return the method that this class itself defines, not an inherited one."""
+        index = self.ir.methods.get(name)
+        return None if index is None else self.module.functions[index]
+
+    @cached_property
+    def own_functions(self) -> list[Func]:
+        """Every method and every function nested in one: the code that can write ``self.x``."""
+        roots = {index for index, function in enumerate(self.module.functions) if function.cls is self}
+        result = []
+        for function in self.module.functions:
+            top = function
+            while top.index not in roots and top.parent is not None:
+                top = top.parent
+            if top.index in roots:
+                result.append(function)
+        return result
+
+    @cached_property
+    def attribute_writes(self) -> dict[str, list[tuple[Func, int]]]:
+        """Attribute name → the operations in this class's own code that assign ``self.name``."""
+        writes: dict[str, list[tuple[Func, int]]] = {}
+        for function in self.own_functions:
+            receiver = function.self_name
+            if receiver is None:
+                continue
+            for index, op in enumerate(function.ir.ops):
+                for target in _flat_targets(op):
+                    if type(target) is ir.Attr and type(target.base) is ir.Name and target.base.id == receiver:
+                        writes.setdefault(target.name, []).append((function, index))
+        return writes
+
+    def __repr__(self) -> str:
+        return f"Class({self.module.rel}:{self.ir.qualname})"
+
+
+class Func:
+    """A function, method, lambda or module body."""
+
+    def __init__(self, module: Module, index: int) -> None:
+        self.module = module
+        self.index = index
+        self.ir = module.facts.functions[index]
+        self.cls: Class | None = None
+
+    @property
+    def name(self) -> str:
+        return self.ir.name
+
+    @property
+    def symbol(self) -> str:
+        """The dotted name a person would use: ``Class.method.inner``; a lambda is named after where it stands."""
+        return self.ir.qualname or "<module>"
+
+    @cached_property
+    def parent(self) -> Func | None:
+        return self.module.functions[self.ir.parent] if self.ir.parent >= 0 else None
+
+    @cached_property
+    def decorator_names(self) -> tuple[str, ...]:
+        """The source text of each decorator, without call parentheses."""
+        return tuple(ir.source(d.func if type(d) is ir.Call else d) for d in self.ir.decorators)
+
+    @cached_property
+    def is_static(self) -> bool:
+        return "staticmethod" in self.decorator_names
+
+    @cached_property
+    def is_property(self) -> bool:
+        return any(name.rpartition(".")[2] in ("property", "cached_property") for name in self.decorator_names)
+
+    @cached_property
+    def owner_class(self) -> Class | None:
+        """The class whose instance ``self`` names here: that of the method, or of the method this is nested in."""
+        function: Func | None = self
+        while function is not None:
+            if function.cls is not None:
+                return function.cls
+            function = function.parent
+        return None
+
+    @cached_property
+    def self_name(self) -> str | None:
+        function: Func | None = self
+        while function is not None:
+            if function.cls is not None:
+                if function.is_static or not function.ir.params:
+                    return None
+                return function.ir.params[0].name
+            function = function.parent
+        return None
+
+    @cached_property
+    def params(self) -> dict[str, ir.Param]:
+        return {param.name: param for param in self.ir.params}
+
+    @cached_property
+    def definitions(self) -> dict[str, list[int]]:
+        """Local name → the operations that bind it, in source order."""
+        found: dict[str, list[int]] = {}
+        for index, op in enumerate(self.ir.ops):
+            for target in _flat_targets(op):
+                if type(target) is ir.Name:
+                    found.setdefault(target.id, []).append(index)
+            if op.value is not None:
+                for name in _walrus_names(op.value):
+                    found.setdefault(name, []).append(index)
+        return found
+
+    @cached_property
+    def mutations(self) -> dict[str, list[int]]:
+        """Source text of a container → the operations that store into it (``x[k] = v``, ``x.update(…)``, …)."""
+        found: dict[str, list[int]] = {}
+        for index, op in enumerate(self.ir.ops):
+            for target in op.targets:
+                if type(target) is ir.Sub:
+                    base: ir.Expr = target
+                    while type(base) is ir.Sub:
+                        base = base.base
+                    found.setdefault(ir.source(base), []).append(index)
+            value = op.value
+            if op.kind == "expr" and type(value) is ir.Call and type(value.func) is ir.Attr:
+                if value.func.name in ("update", "append", "extend", "setdefault", "add"):
+                    found.setdefault(ir.source(value.func.base), []).append(index)
+            if op.kind == "aug" and op.targets:
+                found.setdefault(ir.source(op.targets[0]), []).append(index)
+        return found
+
+    @cached_property
+    def imports(self) -> dict[str, list[ir.Import]]:
+        found: dict[str, list[ir.Import]] = {}
+        for imp in self.ir.imports:
+            found.setdefault(imp.name, []).append(imp)
+        return found
+
+    @cached_property
+    def nested(self) -> list[Func]:
+        return [function for function in self.module.functions if function.ir.parent == self.index]
+
+    @cached_property
+    def _uses(self) -> tuple[list[CallSite], list[Reference]]:
+        calls: list[CallSite] = []
+        references: list[Reference] = []
+        for index, op in enumerate(self.ir.ops):
+            if op.value is not None and op.kind not in ("def", "class"):
+                if not (op.kind == "assign" and type(op.value) is ir.Elem and op.value.how == "iter"):
+                    _collect(op.value, index, (), False, calls, references)
+            for target in op.targets:
+                if type(target) is not ir.Name:
+                    _collect(target, index, (), False, calls, references)
+        return calls, references
+
+    @property
+    def calls(self) -> list[CallSite]:
+        """Every call in this function's own operations, outer calls before the calls in their arguments."""
+        return self._uses[0]
+
+    @property
+    def references(self) -> list[Reference]:
+        """Names, attributes and lambdas that are handed on as values."""
+        return self._uses[1]
+
+    @cached_property
+    def _ancestors(self) -> list[tuple[int, ...]]:
+        result: list[tuple[int, ...]] = []
+        for index, block in enumerate(self.ir.blocks):
+            result.append((0,) if index == 0 else (*result[block.parent], index))
+        return result
+
+    def ancestors(self, block: int) -> tuple[int, ...]:
+        """Return the blocks from the function's body down to ``block`` itself."""
+        return self._ancestors[block] if self._ancestors else (0,)
+
+    def is_dead(self, op: int) -> bool:
+        """Say whether the operation stands after a statement that control never runs past, or under ``if False``."""
+        return any(self.dead_blocks[block] for block in self.ancestors(self.ir.ops[op].block))
+
+    @cached_property
+    def dead_blocks(self) -> list[bool]:
+        return [
+            block.kind == "dead"
+            or (block.kind in ("if", "while") and _constant_truth(block.test) is False)
+            or (block.kind == "else" and _constant_truth(block.test) is True)
+            for block in self.ir.blocks
+        ]
+
+    def loop_of(self, op: int) -> int | None:
+        """Return the innermost loop block around an operation."""
+        for block in reversed(self.ancestors(self.ir.ops[op].block)):
+            if self.ir.blocks[block].kind in LOOPS:
+                return block
+        return None
+
+    def exclusive(self, one: int, other: int) -> bool:
+        """Say whether two blocks are different arms of one compound statement, so that only one of them runs."""
+        left, right = self.ancestors(one), self.ancestors(other)
+        for a, b in zip(left, right, strict=False):
+            if a != b:
+                first, second = self.ir.blocks[a], self.ir.blocks[b]
+                return first.group == second.group and first.kind in EXCLUSIVE_ARMS and second.kind in EXCLUSIVE_ARMS
+        return False
+
+    def dominates(self, definition: int, use: int) -> bool:
+        """Say whether control that reaches operation ``use`` has passed the earlier operation ``definition``."""
+        block = self.ir.ops[definition].block
+        while self.ir.blocks[block].kind in ("with", "finally") and block != 0:
+            block = self.ir.blocks[block].parent  # these suites always run
+        return block in self.ancestors(self.ir.ops[use].block)
+
+    def reaching(self, name: str, at: int | None) -> tuple[list[int], bool]:
+        """Return the definitions of ``name`` that may reach operation ``at``, and whether one of them surely does.
+
+        Without ``at`` every definition is returned.  Definitions later in an enclosing loop count, unless an earlier
+        one in the same loop always comes between.
+        """
+        found = self.definitions.get(name, [])
+        if at is None or not found:
+            return found, False
+        use_block = self.ir.ops[at].block
+        result: list[int] = []
+        certain: int | None = None
+        for definition in reversed([d for d in found if d < at]):
+            if self.exclusive(self.ir.ops[definition].block, use_block) or self.is_dead(definition):
+                continue
+            result.append(definition)
+            if self.dominates(definition, at):
+                certain = definition
+                break
+        for block in self.ancestors(use_block):
+            entry = self.ir.blocks[block]
+            if entry.kind not in LOOPS or (certain is not None and certain >= entry.first):
+                continue
+            result.extend(d for d in found if at < d < entry.last and d not in result)
+        return result, certain is not None
+
+    def __repr__(self) -> str:
+        return f"Func({self.module.rel}:{self.symbol})"
+
+
+def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
+    for target in op.targets:
+        if type(target) is ir.Seq:
+            yield from target.items
+        else:
+            yield target
+
+
+def _walrus_names(node: ir.Expr) -> Iterator[str]:
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if type(current) is ir.Walrus:
+            yield current.name
+        stack.extend(ir.children(current))
+
+
+def _constant_truth(test: ir.Expr | None) -> bool | None:
+    if type(test) is ir.Const:
+        return bool(test.value)
+    if type(test) is ir.Not:
+        inner = _constant_truth(test.value)
+        return None if inner is None else not inner
+    if type(test) is ir.Name and test.id == "TYPE_CHECKING":
+        return False
+    return None
+
+
+def _collect(
+    node: ir.Expr,
+    op: int,
+    outer: tuple[ir.Call, ...],
+    awaited: bool,
+    calls: list[CallSite],
+    references: list[Reference],
+) -> None:
+    kind = type(node)
+    if kind is ir.Call:
+        calls.append(CallSite(node, op, outer, awaited))  # type: ignore[arg-type]
+        function = node.func  # type: ignore[union-attr]
+        if type(function) is ir.Attr:
+            _collect(function.base, op, outer, False, calls, references)
+        elif type(function) is not ir.Name:
+            _collect(function, op, outer, False, calls, references)
+        inner = (node, *outer)
+        for arg in node.args:  # type: ignore[union-attr]
+            _collect(arg, op, inner, False, calls, references)  # type: ignore[arg-type]
+        for keyword in node.keywords:  # type: ignore[union-attr]
+            _collect(keyword.value, op, inner, False, calls, references)  # type: ignore[arg-type]
+    elif kind is ir.Await:
+        _collect(node.value, op, outer, True, calls, references)  # type: ignore[union-attr]
+    elif kind is ir.Name or kind is ir.Lambda:
+        references.append(Reference(node, op, outer))
+    elif kind is ir.Attr:
+        references.append(Reference(node, op, outer))
+        _collect(node.base, op, outer, False, calls, references)  # type: ignore[union-attr]
+    elif kind is not ir.Const:
+        for child in ir.children(node):
+            _collect(child, op, outer, False, calls, references)

@@ -1,0 +1,131 @@
+"""Control flow around one operation: the conditions it stands behind, and the flags that switch it off for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline_guard.facts import ir
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.values import Frame, Literal, Missing
+
+
+class Condition(NamedTuple):
+    """A test that must have come out ``wanted`` for control to get here.
+
+    ``early`` says that the test itself left the function (``if busy: return``) instead of enclosing the operation.
+    """
+
+    test: ir.Expr
+    wanted: bool
+    early: bool
+    block: int
+
+
+def conditions(func: Func, op: int) -> Iterator[Condition]:
+    """Yield the conditions that hold whenever operation ``op`` runs, innermost first."""
+    blocks = func.ir.blocks
+    ancestors = func.ancestors(func.ir.ops[op].block)
+    for block in reversed(ancestors):
+        entry = blocks[block]
+        if entry.test is not None and entry.kind in ("if", "while", "case"):
+            yield Condition(entry.test, True, False, block)
+        elif entry.test is not None and entry.kind == "else":
+            yield Condition(entry.test, False, False, block)
+        yield from _earlier_exits(func, block, op)
+
+
+def _earlier_exits(func: Func, parent: int, op: int) -> Iterator[Condition]:
+    for index, entry in reversed(list(enumerate(func.ir.blocks))):
+        if entry.parent == parent and index != parent and entry.leaves and entry.last <= op and entry.first < entry.last:
+            if entry.kind == "if" and entry.test is not None:
+                yield Condition(entry.test, False, True, index)
+            elif entry.kind == "else" and entry.test is not None:
+                yield Condition(entry.test, True, True, index)
+
+
+class Flags:
+    """Says which conditions are constant: a module constant, an attribute that only ever holds one value."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self._closed: dict[tuple[int, int], str | None] = {}
+
+    def closed(self, func: Func, op: int) -> str | None:
+        """Return why an operation never runs (the flag that is off), or None when it may run."""
+        if not func.ir.blocks:
+            return None
+        key = (id(func), func.ir.ops[op].block)
+        if key not in self._closed or True in (c.early for c in conditions(func, op)):
+            self._closed[key] = self._why_closed(func, op)
+        return self._closed[key]
+
+    def _why_closed(self, func: Func, op: int) -> str | None:
+        for condition in conditions(func, op):
+            truth = self.truth(condition.test, Frame(func, func.ir.blocks[condition.block].first or None))
+            if truth is not None and truth is not condition.wanted:
+                return ir.source(_subject(condition.test))
+        return None
+
+    def truth(self, test: ir.Expr, frame: Frame) -> bool | None:
+        """Return the truth of a condition when it is the same on every run that reading can see."""
+        kind = type(test)
+        if kind is ir.Not:
+            inner = self.truth(test.value, frame)  # type: ignore[union-attr]
+            return None if inner is None else not inner
+        if kind is ir.Bool:
+            truths = [self.truth(value, frame) for value in test.values]  # type: ignore[union-attr]
+            stop = test.op == "or"  # type: ignore[union-attr]
+            if stop in truths:
+                return stop
+            return (not stop) if all(truth is (not stop) for truth in truths) else None
+        if kind is ir.Const:
+            return bool(test.value)  # type: ignore[union-attr]
+        if kind is ir.Name:
+            return self._constant_name(test, frame)  # type: ignore[arg-type]
+        if kind is ir.Attr:
+            values = self.evaluator.eval(test, frame)
+            if values and all(isinstance(value, Missing) for value in values):
+                return False
+            if self._is_module_constant(test, frame):  # type: ignore[arg-type]
+                return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
+        if kind is ir.Call and ir.source(test.func) == "hasattr" and len(test.args) == 2:  # type: ignore[union-attr]
+            return self._has_attribute(test, frame)  # type: ignore[arg-type]
+        return None
+
+    def _constant_name(self, test: ir.Name, frame: Frame) -> bool | None:
+        function: Func | None = frame.func
+        while function is not None and function.index != 0:
+            if test.id in function.params or test.id in function.definitions:
+                return None
+            function = function.parent
+        module = frame.func.module
+        if any(test.id in f.ir.globals for f in module.functions):
+            return None
+        values = self.evaluator.module_name(module, test.id)
+        return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
+
+    def _is_module_constant(self, test: ir.Attr, frame: Frame) -> bool:
+        """Say whether ``test`` is ``module.NAME`` or ``Class.NAME`` in capitals: state of an instance changes."""
+        return test.name.isupper()
+
+    def _has_attribute(self, test: ir.Call, frame: Frame) -> bool | None:
+        name = test.args[1]
+        if type(name) is not ir.Const or not isinstance(name.value, str):
+            return None
+        values = self.evaluator.eval(ir.Attr(test.args[0], name.value), frame)
+        return False if values and all(isinstance(value, Missing) for value in values) else None
+
+
+def _agreed(values: list[object]) -> bool | None:
+    if not values or any(value is NotImplemented for value in values):
+        return None
+    truths = {bool(value) for value in values}
+    return truths.pop() if len(truths) == 1 else None
+
+
+def _subject(test: ir.Expr) -> ir.Expr:
+    while type(test) is ir.Not:
+        test = test.value
+    return test.values[0] if type(test) is ir.Bool else test

@@ -1,0 +1,225 @@
+"""What the standard library and a few data libraries do with values: the calls that reading code has to see through."""
+
+from __future__ import annotations
+
+import builtins
+import string
+from typing import TYPE_CHECKING
+
+from pipeline_guard.facts import ir
+from pipeline_guard.program.values import (
+    UNKNOWN,
+    ClassValue,
+    Computed,
+    Container,
+    Environment,
+    External,
+    Frame,
+    Function,
+    Instance,
+    JsonText,
+    Literal,
+    Mapping,
+    Parameter,
+    Sequence,
+    Text,
+    Thunk,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from pipeline_guard.program.evaluate import Evaluator
+
+BUILTINS = frozenset(dir(builtins))
+ENUM_BASES = frozenset({"Enum", "StrEnum", "IntEnum", "Flag", "TextChoices"})
+# Bases from outside that add no attributes of their own, so that an attribute nobody assigns is really missing.
+PLAIN_BASES = frozenset({
+    "abc.ABC", "builtins.object", "typing.Protocol", "typing.Generic", "typing_extensions.Protocol",
+    "threading.Thread", "builtins.Exception",
+})  # fmt: skip
+CONTAINER_ANNOTATIONS = frozenset({
+    "list", "List", "dict", "Dict", "set", "Set", "tuple", "Tuple", "Sequence", "Iterable", "Iterator", "Mapping",
+    "MutableMapping", "defaultdict", "DefaultDict", "deque", "Deque", "OrderedDict", "WeakValueDictionary",
+    "AsyncIterator", "AsyncGenerator", "Generator", "Awaitable", "Coroutine",
+})  # fmt: skip
+
+_DUMPS = frozenset({
+    "json.dumps", "orjson.dumps", "ujson.dumps", "simplejson.dumps", "rapidjson.dumps", "msgspec.json.encode",
+    "pydantic_core.to_json",
+})  # fmt: skip
+_LOADS = frozenset({"json.loads", "orjson.loads", "ujson.loads", "simplejson.loads", "msgspec.json.decode"})
+_FIRST_ARGUMENT = frozenset({
+    "copy.copy", "copy.deepcopy", "dataclasses.asdict", "builtins.vars", "builtins.str", "builtins.bytes",
+    "builtins.list", "builtins.tuple", "asyncio.create_task", "asyncio.ensure_future", "asyncio.wait_for",
+    "asyncio.shield", "asyncio.run", "asyncio.run_coroutine_threadsafe", "attrs.asdict", "attr.asdict",
+    "asgiref.sync.async_to_sync", "types.MappingProxyType",
+})  # fmt: skip
+_DUMP_METHODS = frozenset({
+    "model_dump", "model_dump_json", "dict", "json", "to_dict", "to_json", "asdict", "serialize", "as_dict",
+    "to_message", "to_event",
+})  # fmt: skip
+_STRING_METHODS = frozenset({
+    "encode", "decode", "strip", "lstrip", "rstrip", "lower", "upper", "title", "replace", "rstrip",
+})  # fmt: skip
+
+
+def call_result(evaluator: Evaluator, target: External, node: ir.Call | None, frame: Frame) -> list[Value] | None:
+    """Return what a call of something external gives, or None when nothing special is known about it."""
+    if node is None:
+        return None
+    path = target.path
+    if path in _DUMPS:
+        return [JsonText(tuple(evaluator.eval(node.args[0], frame)))] if node.args else None
+    if path in _LOADS:
+        return _loaded(evaluator, node, frame)
+    if path == "builtins.dict":
+        return [_dict_call(evaluator, node, frame)]
+    if path in ("functools.partial", "functools.partialmethod") and node.args:
+        return _partial(evaluator, node, frame)
+    if path == "builtins.getattr" and len(node.args) >= 2:
+        return _getattr(evaluator, node, frame)
+    if path in ("os.getenv", "os.environ.get", "decouple.config", "environ.Env()"):
+        return _environment(evaluator, node, frame)
+    if path in ("builtins.bool", "builtins.int", "builtins.float", "builtins.isinstance", "builtins.callable"):
+        return [Computed(path.rpartition(".")[2])]
+    if path == "typing.cast" and len(node.args) == 2:
+        return evaluator.eval(node.args[1], frame)
+    if path in _FIRST_ARGUMENT and node.args:
+        return evaluator.eval(node.args[0], frame)
+    return None
+
+
+def _loaded(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value] | None:
+    from pipeline_guard.program.evaluate import parse_json
+
+    if not node.args:
+        return None
+    results: list[Value] = []
+    for value in evaluator.eval(node.args[0], frame):
+        if isinstance(value, JsonText):
+            results.extend(value.inner)
+        elif isinstance(value, Literal) and isinstance(value.value, str):
+            results.append(from_python(parse_json(value.value), frame))
+    return results or None
+
+
+def from_python(data: object, frame: Frame) -> Value:
+    """Return a plain Python object (parsed JSON) as an abstract value."""
+    if isinstance(data, dict):
+        return Mapping({str(k): [Thunk(_node(v), frame)] for k, v in data.items()}, False, 0)
+    if isinstance(data, list):
+        return Sequence([Thunk(_node(item), frame) for item in data])
+    if data is None or isinstance(data, (str, int, float, bool)):
+        return Literal(data)
+    return UNKNOWN
+
+
+def _node(data: object) -> ir.Expr:
+    if isinstance(data, dict):
+        return ir.DictNode([ir.Const(str(key)) for key in data], [_node(value) for value in data.values()], 0, 0)
+    if isinstance(data, list):
+        return ir.Seq([_node(item) for item in data])
+    return ir.Const(data if isinstance(data, (str, int, float, bool)) else None)
+
+
+def _dict_call(evaluator: Evaluator, node: ir.Call, frame: Frame) -> Mapping:
+    entries: dict[str, list[Thunk]] = {}
+    is_open = False
+    sources = [*node.args, *(keyword.value for keyword in node.keywords if keyword.name is None)]
+    for source in sources:
+        for value in evaluator.eval(source, frame):
+            if isinstance(value, Mapping):
+                entries.update(value.entries)
+                is_open = is_open or value.open
+            else:
+                is_open = True
+    entries.update({keyword.name: [Thunk(keyword.value, frame)] for keyword in node.keywords if keyword.name})
+    return Mapping(entries, is_open, node.line)
+
+
+def _partial(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
+    results: list[Value] = []
+    for value in evaluator.eval(node.args[0], frame):
+        if isinstance(value, Function):
+            results.append(Function(value.func, value.bound, (*value.partial, (node, frame))))
+        else:
+            results.append(value)
+    return results
+
+
+def _getattr(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
+    results: list[Value] = []
+    for name in evaluator.eval(node.args[1], frame):
+        if isinstance(name, Literal) and isinstance(name.value, str):
+            for base in evaluator.eval(node.args[0], frame):
+                results.extend(evaluator.attribute(base, name.value, frame))
+    if len(node.args) > 2:
+        results.extend(evaluator.eval(node.args[2], frame))
+    return results or [UNKNOWN]
+
+
+def _environment(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
+    default = node.args[1] if len(node.args) > 1 else None
+    for keyword in node.keywords:
+        if keyword.name == "default":
+            default = keyword.value
+    names = [v.value for v in evaluator.eval(node.args[0], frame) if isinstance(v, Literal)] if node.args else []
+    return [Environment(str(names[0]) if names else "?", Thunk(default, frame) if default is not None else None)]
+
+
+def method_result(
+    evaluator: Evaluator, base: Value, name: str, node: ir.Call, frame: Frame
+) -> list[Value] | None:
+    """Return what a method of a dict, a string, JSON text or a data class gives, or None when nothing is known."""
+    if isinstance(base, Mapping):
+        return _mapping_method(evaluator, base, name, node, frame)
+    if isinstance(base, (Literal, Text)):
+        if name == "format" and isinstance(base, Literal) and isinstance(base.value, str):
+            return [_formatted(base.value)]
+        return [base] if name in _STRING_METHODS else None
+    if isinstance(base, JsonText):
+        return [base] if name in _STRING_METHODS else None
+    if isinstance(base, Environment):
+        return [Computed(f"environment variable {base.name}")] if name in _STRING_METHODS else None
+    if isinstance(base, (Instance, Parameter)) and name in _DUMP_METHODS | _STRING_METHODS | {"copy", "model_copy"}:
+        if isinstance(base, Instance) and evaluator.method(base.cls, name) is not None:
+            return None
+        return [base]
+    if isinstance(base, External) and name in _DUMP_METHODS and base.call is not None and base.path.endswith("()"):
+        last = base.path[:-2].rpartition(".")[2]
+        return [base] if last[:1].isupper() else None  # an event object of an SDK, not a response of an HTTP client
+    if isinstance(base, (Sequence, Container)) and name == "pop":
+        return evaluator.item(base, [])
+    if isinstance(base, ClassValue) and name in ("model_validate", "parse_obj", "model_construct"):
+        return [Instance(base.cls)]
+    return None
+
+
+def _mapping_method(
+    evaluator: Evaluator, base: Mapping, name: str, node: ir.Call, frame: Frame
+) -> list[Value] | None:
+    if name == "copy":
+        return [base]
+    if name in ("get", "pop", "setdefault") and node.args:
+        keys = [v.value for v in evaluator.eval(node.args[0], frame) if isinstance(v, Literal)]
+        found = evaluator.item(base, keys)
+        if not found and len(node.args) > 1:
+            return evaluator.eval(node.args[1], frame)
+        return found or [UNKNOWN]
+    if name == "values":
+        return [Sequence([thunk for group in base.entries.values() for thunk in group])]
+    return None
+
+
+def _formatted(template: str) -> Value:
+    from pipeline_guard.program.evaluate import text_of
+
+    parts: list[str | None] = []
+    try:
+        for text, field, _, _ in string.Formatter().parse(template):
+            parts.append(text)
+            if field is not None:
+                parts.append(None)
+    except ValueError:
+        return UNKNOWN
+    return text_of(parts)

@@ -1,0 +1,272 @@
+"""What the tool knows of the world outside the scanned code: events, SDKs, transports, services, entry points.
+
+All of it is read from ``rules/vocabulary/*.toml`` and from the user's own files; nothing of it is Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline_guard.config import Config, ConfigError
+from pipeline_guard.toml_files import TomlError, read_toml
+
+_KINDS = ("audio_send", "response_create", "auto_response")
+_KEYS: dict[str, frozenset[str]] = {
+    "event": frozenset({"type", "kind", "content", "classes"}),
+    "connection": frozenset({"name", "paths", "names", "calls", "transport", "modules", "receivers", "provider"}),
+    "wrapper": frozenset({"class", "keyword"}),
+    "settings": frozenset({"paths", "keywords", "inside", "base_class"}),
+    "mint": frozenset({"url"}),
+    "transport": frozenset({"send", "payload", "verbs"}),
+    "inbound": frozenset({"paths"}),
+    "socket": frozenset({"paths", "argument", "position"}),
+    "provider": frozenset({"name", "hosts"}),
+    "names": frozenset({"inbound", "model", "post_call", "startup"}),
+    "decorator": frozenset({"names", "receiver", "context"}),
+    "registration": frozenset({"names", "context"}),
+    "base": frozenset({"names", "context"}),
+    "sink": frozenset({"call", "kind"}),
+    "cause": frozenset({"name", "events", "words"}),
+    "guard": frozenset({"names"}),
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A typed client event and what handing it to a transport means."""
+
+    type: str
+    kind: str
+    content: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SdkCall:
+    """A method of a connection object and what calling it means."""
+
+    method: str
+    kind: str
+    keyword: str | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection type of an SDK: how to recognise one, and its calls."""
+
+    name: str
+    provider: str
+    paths: tuple[re.Pattern[str], ...]
+    names: frozenset[str]
+    calls: tuple[SdkCall, ...]
+    transport: frozenset[str]
+    modules: tuple[str, ...]
+    receivers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A call whose keyword holds session settings."""
+
+    paths: tuple[re.Pattern[str], ...]
+    keywords: tuple[str, ...]
+    inside: tuple[str, ...]
+    base_class: str | None
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A client socket and where its address stands."""
+
+    paths: tuple[re.Pattern[str], ...]
+    argument: str
+    position: int
+
+
+@dataclass(frozen=True)
+class EntryRule:
+    """Names that make a function an entry point, and the context it runs in."""
+
+    names: frozenset[str]
+    context: str
+    receiver: tuple[str, ...] = ()
+
+
+@dataclass
+class Vocabulary:
+    """Everything from all vocabulary files, in the order they were read."""
+
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    connections: list[Connection] = field(default_factory=list)
+    wrappers: dict[str, str] = field(default_factory=dict)
+    settings: list[Settings] = field(default_factory=list)
+    mints: list[str] = field(default_factory=list)
+    send_methods: set[str] = field(default_factory=set)
+    payload_names: list[str] = field(default_factory=list)
+    verbs: list[str] = field(default_factory=list)
+    inbound: list[re.Pattern[str]] = field(default_factory=list)
+    sockets: list[Socket] = field(default_factory=list)
+    providers: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    decorators: list[EntryRule] = field(default_factory=list)
+    registrations: list[EntryRule] = field(default_factory=list)
+    bases: list[EntryRule] = field(default_factory=list)
+    sinks: dict[str, str] = field(default_factory=dict)
+    cause_events: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    guard_names: list[re.Pattern[str]] = field(default_factory=list)
+
+    @cached_property
+    def event_classes(self) -> dict[str, list[Event]]:
+        """Class name → the events that its instances are."""
+        found: dict[str, list[Event]] = {}
+        for events in self.events.values():
+            for event in events:
+                for name in event.classes:
+                    found.setdefault(name, []).append(event)
+        return found
+
+    @cached_property
+    def sinks_by_name(self) -> frozenset[str]:
+        """The last names of the user's own sinks."""
+        return frozenset(name.rpartition(".")[2] for name in self.sinks)
+
+    @cached_property
+    def literals(self) -> tuple[bytes, ...]:
+        """Byte strings of which a file that holds a sink itself must contain at least one."""
+        words = set(self.event_classes) | {call.method for c in self.connections for call in c.calls if "." in call.method}
+        words |= {word for events in self.events.values() for event in events for word in _spellings(event.type)}
+        words |= {name for connection in self.connections for name in connection.names}
+        words |= {module for connection in self.connections for module in connection.modules}
+        words |= {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
+        return tuple(sorted(word.encode() for word in words))
+
+    def add(self, table: Mapping[str, Any], source: str) -> None:
+        """Take in the tables of one vocabulary file.  Raises ConfigError naming ``source`` and the key."""
+        for name, entries in table.items():
+            if name not in _KEYS:
+                raise ConfigError(f"{source}: {name!r} is not a vocabulary table; known are {', '.join(sorted(_KEYS))}.")
+            for entry in entries if isinstance(entries, list) else [entries]:
+                if not isinstance(entry, Mapping):
+                    raise ConfigError(f"{source}: {name!r} must be a table or a list of tables.")
+                unknown = sorted(set(entry) - _KEYS[name])
+                if unknown:
+                    raise ConfigError(
+                        f"{source}: {name}.{unknown[0]} is not a known key; known are {', '.join(sorted(_KEYS[name]))}."
+                    )
+                try:
+                    getattr(self, f"_add_{name}")(entry)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ConfigError(f"{source}: [[{name}]] is incomplete or of the wrong type: {error}.") from None
+
+    def _add_event(self, entry: Mapping[str, Any]) -> None:
+        event = Event(entry["type"], _kind(entry), entry.get("content"), tuple(entry.get("classes", ())))
+        self.events.setdefault(event.type, []).append(event)
+
+    def _add_connection(self, entry: Mapping[str, Any]) -> None:
+        calls = tuple(
+            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content")) for call in entry.get("calls", ())
+        )
+        self.connections.append(
+            Connection(
+                entry["name"], entry.get("provider", "openai"), _patterns(entry.get("paths", ())),
+                frozenset(entry.get("names", ())), calls, frozenset(entry.get("transport", ())),
+                tuple(entry.get("modules", ())), tuple(entry.get("receivers", ())),
+            )
+        )  # fmt: skip
+
+    def _add_wrapper(self, entry: Mapping[str, Any]) -> None:
+        self.wrappers[entry["class"]] = entry["keyword"]
+
+    def _add_settings(self, entry: Mapping[str, Any]) -> None:
+        self.settings.append(
+            Settings(
+                _patterns(entry["paths"]), tuple(entry["keywords"]), tuple(entry.get("inside", ())), entry.get("base_class")
+            )
+        )
+
+    def _add_mint(self, entry: Mapping[str, Any]) -> None:
+        self.mints.append(entry["url"])
+
+    def _add_transport(self, entry: Mapping[str, Any]) -> None:
+        self.send_methods.update(entry.get("send", ()))
+        self.payload_names.extend(entry.get("payload", ()))
+        self.verbs.extend(entry.get("verbs", ()))
+
+    def _add_inbound(self, entry: Mapping[str, Any]) -> None:
+        self.inbound.extend(_patterns(entry["paths"]))
+
+    def _add_socket(self, entry: Mapping[str, Any]) -> None:
+        self.sockets.append(Socket(_patterns(entry["paths"]), entry["argument"], int(entry["position"])))
+
+    def _add_provider(self, entry: Mapping[str, Any]) -> None:
+        self.providers.append((entry["name"], tuple(entry["hosts"])))
+
+    def _add_names(self, entry: Mapping[str, Any]) -> None:
+        for key, words in entry.items():
+            self.names.setdefault(key, []).extend(words)
+
+    def _add_decorator(self, entry: Mapping[str, Any]) -> None:
+        self.decorators.append(EntryRule(frozenset(entry["names"]), entry["context"], tuple(entry.get("receiver", ()))))
+
+    def _add_registration(self, entry: Mapping[str, Any]) -> None:
+        self.registrations.append(EntryRule(frozenset(entry["names"]), entry["context"]))
+
+    def _add_base(self, entry: Mapping[str, Any]) -> None:
+        self.bases.append(EntryRule(frozenset(entry["names"]), entry["context"]))
+
+    def _add_sink(self, entry: Mapping[str, Any]) -> None:
+        self.sinks[entry["call"]] = _kind(entry)
+
+    def _add_cause(self, entry: Mapping[str, Any]) -> None:
+        if "events" in entry:
+            self.cause_events.append((entry["name"], frozenset(entry["events"])))
+        if "words" in entry:
+            self.cause_words.append((entry["name"], tuple(entry["words"])))
+
+    def _add_guard(self, entry: Mapping[str, Any]) -> None:
+        self.guard_names.extend(re.compile(name, re.IGNORECASE) for name in entry["names"])
+
+    def is_guard_name(self, name: str) -> bool:
+        """Say whether a variable or attribute stands for "a response is active"."""
+        return any(pattern.search(name) for pattern in self.guard_names)
+
+    def provider_of(self, url: str) -> str | None:
+        """Return the service that an address belongs to, or None when no part of it is known."""
+        return next((name for name, hosts in self.providers if any(host in url for host in hosts)), None)
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    kind = entry["kind"]
+    if kind not in _KINDS:
+        raise ValueError(f"kind {kind!r} is none of {', '.join(_KINDS)}")
+    return str(kind)
+
+
+def _patterns(globs: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    """Compile access-path patterns: ``*`` matches anything, everything else stands for itself."""
+    return tuple(re.compile(".*".join(re.escape(part) for part in glob.split("*")) + r"\Z") for glob in globs)
+
+
+def _spellings(event_type: str) -> list[str]:
+    """Return the words by which code names an event: the type, and the parts it may be put together from."""
+    return [event_type, event_type.rpartition(".")[0]] if event_type.count(".") and "_" in event_type else [event_type]
+
+
+def load(config: Config, folder: Path) -> Vocabulary:
+    """Return the vocabulary of ``folder`` and of the user's configuration."""
+    vocabulary = Vocabulary()
+    for path in [*sorted(folder.glob("*.toml")), *config.vocabulary]:
+        try:
+            vocabulary.add(read_toml(path), str(path.name))
+        except TomlError as error:
+            raise ConfigError(str(error)) from None
+    if config.sinks:
+        vocabulary.add({"sink": list(config.sinks)}, str(config.source or "configuration"))
+    return vocabulary
