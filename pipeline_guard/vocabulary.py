@@ -33,6 +33,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "sink": frozenset({"call", "kind"}),
     "cause": frozenset({"name", "events", "words"}),
     "guard": frozenset({"names"}),
+    "silent": frozenset({"messages"}),
 }
 
 
@@ -120,6 +121,7 @@ class Vocabulary:
     sinks: dict[str, str] = field(default_factory=dict)
     cause_events: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    silent_messages: set[str] = field(default_factory=set)
     guard_names: list[re.Pattern[str]] = field(default_factory=list)
 
     @cached_property
@@ -232,6 +234,9 @@ class Vocabulary:
 
     def _add_guard(self, entry: Mapping[str, Any]) -> None:
         self.guard_names.extend(re.compile(name, re.IGNORECASE) for name in entry["names"])
+
+    def _add_silent(self, entry: Mapping[str, Any]) -> None:
+        self.silent_messages.update(entry["messages"])
 
     def is_guard_name(self, name: str) -> bool:
         """Say whether a variable or attribute stands for "a response is active"."""

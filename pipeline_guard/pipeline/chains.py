@@ -7,14 +7,18 @@ that starts such a loop.  What starts that function starts a call, not an audio 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
+from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.pipeline.sinks import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
+from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.reach import Reachability, is_test
+from pipeline_guard.program.values import Frame, Literal
+from pipeline_guard.vocabulary import Vocabulary
 
 _RECEIVES = frozenset({
     "recv", "receive", "receive_text", "receive_json", "receive_bytes", "receive_str", "iter_text", "iter_json",
@@ -44,18 +48,60 @@ class Hop:
     edge: Edge | None
     top: bool
     confidence: Confidence
+    sinks: tuple[Sink, ...] = ()
+    note: str = ""
+
+
+class _Walk:
+    """The way up of one kind of sink: the hops so far, and for each function what its operations lead to."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.hops: list[Hop] = []
+        self.carriers: dict[Func, list[Sink]] = {}
+        self.ops: dict[Func, dict[int, list[Sink]]] = {}
+        self.queue: deque[Func] = deque()
+        self._places: dict[tuple[Func, int, int], int] = {}
+
+    def take(self, hop: Hop) -> bool:
+        """Record a hop; say whether it leads to a sink that its place was not yet known to lead to."""
+        key = (hop.func, hop.line, hop.column)
+        leads = self.ops.setdefault(hop.func, {}).setdefault(hop.op, [])
+        fresh = [sink for sink in hop.sinks if sink not in leads]
+        leads.extend(fresh)
+        known = self.carriers.setdefault(hop.func, [])
+        known.extend(sink for sink in fresh if sink not in known)
+        if key not in self._places:
+            self._places[key] = len(self.hops)
+            self.hops.append(hop)
+            return True
+        index = self._places[key]
+        old = self.hops[index]
+        if fresh:
+            self.hops[index] = replace(old, sinks=(*old.sinks, *fresh))
+        return bool(fresh)
+
+    def below(self, func: Func, off: set[int]) -> list[Sink]:
+        """Return the sinks that a function leads to, leaving out the operations in ``off``."""
+        found: list[Sink] = []
+        for op, sinks in self.ops.get(func, {}).items():
+            if op not in off:
+                found.extend(sink for sink in sinks if sink not in found)
+        return found
 
 
 class Chains:
     """The hops of every kind, and which functions lead to a sink of that kind."""
 
-    def __init__(self, graph: CallGraph, reach: Reachability) -> None:
+    def __init__(self, graph: CallGraph, reach: Reachability, queues: QueueIndex, vocabulary: Vocabulary) -> None:
         self.graph = graph
         self.reach = reach
+        self.queues = queues
+        self.vocabulary = vocabulary
         self.hops: list[Hop] = []
         self.carriers: dict[str, dict[Func, list[Sink]]] = {}
         self._pumps: dict[tuple[Func, int, bool], bool] = {}
-        self._owners: dict[Func, bool] = {}
+        self._owners: dict[Func, set[Func]] = {}
 
     def build(self, sinks: list[Sink]) -> list[Hop]:
         """Return the hops of all sinks, primitives first."""
@@ -64,53 +110,121 @@ class Chains:
         return self.hops
 
     def _follow(self, kind: str, sinks: list[Sink]) -> None:
-        carriers: dict[Func, list[Sink]] = {}
-        queue: deque[Func] = deque()
-        reported: set[tuple[Func, int, int]] = set()
+        walk = _Walk(kind)
         for sink in sinks:
             call = sink.call
-            reported.add((sink.func, call.line, call.column))
-            top = self.stops(sink.func, sink.op, kind)
-            self.hops.append(
-                Hop(kind, sink.func, sink.op, call.line, call.end_line, call.column, sink, None, top, sink.confidence)
+            top = self.stops(sink.func, sink.op, kind, None)
+            hop = Hop(
+                kind, sink.func, sink.op, call.line, call.end_line, call.column, sink, None, top, sink.confidence, (sink,)
             )
-            carriers.setdefault(sink.func, []).append(sink)
-            if not top and sink.func not in queue:
-                queue.append(sink.func)
-        done: set[Func] = set()
-        while queue:
-            func = queue.popleft()
-            if func in done:
-                continue
-            done.add(func)
+            walk.take(hop)
+            if not top:
+                walk.queue.append(sink.func)
+        while walk.queue:
+            func = walk.queue.popleft()
             for edge in self.graph.incoming.get(func, ()):
-                caller = edge.caller
-                if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
+                self._climb(walk, func, edge)
+            if kind == "response_create":
+                for put in self._worker_puts(walk, func):
+                    walk.take(put)
+                    if not put.top:
+                        walk.queue.append(put.func)
+        self.hops.extend(walk.hops)
+        self.carriers[kind] = walk.carriers
+
+    def _climb(self, walk: _Walk, func: Func, edge: Edge) -> None:
+        """Go from a function that leads to a sink to one of its callers."""
+        caller = edge.caller
+        if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
+            return
+        if edge.kind == "callback" and self.reach.entry_of(func) is not None:
+            return
+        below = walk.below(func, self._infeasible(walk, func, edge))
+        if not below or self._other_message(walk.kind, caller, edge.op):
+            return
+        top = self.stops(caller, edge.op, walk.kind, func) or edge.kind == "register"
+        if walk.kind == "audio_send":
+            top = top or edge.kind in _AUDIO_SPAWN
+        elif edge.kind in ("task", "thread", "executor") and self._works_off_queue(walk, func):
+            top = True
+        hop = Hop(
+            walk.kind, caller, edge.op, edge.line, edge.end_line, edge.column, None, edge, top, edge.confidence, tuple(below)
+        )
+        if walk.take(hop) and not top:
+            walk.queue.append(caller)
+
+    def _infeasible(self, walk: _Walk, func: Func, edge: Edge) -> set[int]:
+        """Return the operations of ``func`` that the constant arguments of this very call switch off."""
+        if edge.call is None or not (edge.call.args or edge.call.keywords or func.params):
+            return set()
+        evaluator = self.graph.evaluator
+        env = evaluator.bind(func, edge.call, Frame(edge.caller, edge.op), edge.bound)
+        constants = {
+            name: bool(values[0].value)
+            for name, thunk in env.items()
+            if type(thunk.node) in (ir.Const, ir.Name, ir.Attr)
+            for values in [evaluator.force(thunk)]
+            if len(values) == 1 and isinstance(values[0], Literal)
+        }
+        off: set[int] = set()
+        for op in walk.ops.get(func, ()):
+            for condition in conditions(func, op):
+                if _truth(condition.test, constants) is (not condition.wanted):
+                    off.add(op)
+                    break
+        return off
+
+    def _other_message(self, kind: str, func: Func, op: int) -> bool:
+        """Say whether a call handles a message that carries no audio (``start``, ``stop``, ``mark``)."""
+        if kind != "audio_send":
+            return False
+        for condition in conditions(func, op):
+            if not condition.early and condition.wanted and type(condition.test) is ir.Compare:
+                words = {n.value for n in condition.test.rights if type(n) is ir.Const and isinstance(n.value, str)}
+                if condition.test.ops[0] == "==" and words:
+                    return words <= self.vocabulary.silent_messages
+        return False
+
+    def _works_off_queue(self, walk: _Walk, func: Func) -> bool:
+        return any(self._queue_around(func, op) is not None for op in walk.ops.get(func, ()))
+
+    def _queue_around(self, func: Func, op: int) -> QueueKey | None:
+        """Return the queue that the loop around an operation takes its work from."""
+        loop = func.loop_of(op)
+        if loop is None:
+            return None
+        entry = func.ir.blocks[loop]
+        for key, gets in self.queues.gets.items():
+            if any(get.func is func and entry.first <= get.op < entry.last for get in gets):
+                return key
+        return None
+
+    def _worker_puts(self, walk: _Walk, func: Func) -> list[Hop]:
+        """Return the puts of work that a queue worker turns into a response."""
+        found: list[Hop] = []
+        for op in sorted(walk.ops.get(func, ())):
+            key = self._queue_around(func, op)
+            if key is None or key in self.queues.control:
+                continue
+            for put in self.queues.puts.get(key, ()):
+                if put.func is func or is_test(put.func.module):
                     continue
-                carriers.setdefault(caller, [])
-                carriers[caller].extend(s for s in carriers[func] if s not in carriers[caller])
-                if edge.kind == "callback" and self.reach.entry_of(func) is not None:
-                    continue
-                top = self.stops(caller, edge.op, kind) or edge.kind == "register"
-                if kind == "audio_send" and edge.kind in _AUDIO_SPAWN:
-                    top = True
-                key = (caller, edge.line, edge.column)
-                if key not in reported:
-                    reported.add(key)
-                    self.hops.append(
-                        Hop(kind, caller, edge.op, edge.line, edge.end_line, edge.column, None, edge, top, edge.confidence)
-                    )
-                if not top:
-                    queue.append(caller)
-        self.carriers[kind] = carriers
+                call = put.call
+                below = tuple(walk.below(func, set()))
+                top = self.stops(put.func, put.op, walk.kind, None)
+                note = "by way of a queue of work"
+                found.append(
+                    Hop(walk.kind, put.func, put.op, call.line, call.end_line, call.column, None, None, top, "medium", below, note)
+                )
+        return found
 
     # -- where the way up ends
 
-    def stops(self, func: Func, op: int, kind: str) -> bool:
-        """Say whether the way up ends in ``func``, coming from operation ``op``."""
+    def stops(self, func: Func, op: int, kind: str, below: Func | None) -> bool:
+        """Say whether the way up ends in ``func``, coming from operation ``op`` that calls ``below``."""
         if func.index == 0 or self.reach.entry_of(func) is not None:
             return True
-        return self.in_pump(func, op, audio=kind == "audio_send") or self.is_owner(func)
+        return self.in_pump(func, op, audio=kind == "audio_send") or self.is_owner(func, below)
 
     def in_pump(self, func: Func, op: int, *, audio: bool = False) -> bool:
         """Say whether an operation stands in a loop that reads messages (for audio: or a queue, or a device)."""
@@ -137,16 +251,16 @@ class Chains:
                     return True
         return False
 
-    def is_owner(self, func: Func) -> bool:
-        """Say whether a function starts message loops: it owns the session, and who calls it starts a call."""
+    def is_owner(self, func: Func, below: Func | None = None) -> bool:
+        """Say whether a function starts message loops (other than ``below``): it owns the session."""
         if func not in self._owners:
-            self._owners[func] = False
-            self._owners[func] = any(
-                edge.kind in ("task", "thread", "executor", "call") and self.has_pump(edge.callee) and edge.callee is not func
+            self._owners[func] = {
+                edge.callee
                 for edge in self.graph.outgoing.get(func, ())
-                if edge.kind != "call" or edge.callee.ir.is_async
-            )
-        return self._owners[func]
+                if edge.kind in ("task", "thread", "executor") or (edge.kind == "call" and edge.callee.ir.is_async)
+                if edge.callee is not func and self.has_pump(edge.callee)
+            }
+        return bool(self._owners[func] - {below})
 
     def has_pump(self, func: Func) -> bool:
         """Say whether a function's own body reads messages in a loop."""
@@ -178,3 +292,20 @@ def _is_stream(test: ir.Expr, names: frozenset[str]) -> bool:
     last = ir.source(node).rpartition(".")[2].lower().strip("_")
     words = last.split("_")
     return any(word in words or last.endswith(word) for word in _STREAM_WORDS) and not last.endswith("s" * 2)
+
+
+def _truth(test: ir.Expr, constants: dict[str, bool]) -> bool | None:
+    """Return the truth of a condition on parameters whose truth is known."""
+    kind = type(test)
+    if kind is ir.Name:
+        return constants.get(test.id)  # type: ignore[union-attr]
+    if kind is ir.Not:
+        inner = _truth(test.value, constants)  # type: ignore[union-attr]
+        return None if inner is None else not inner
+    if kind is ir.Bool:
+        truths = [_truth(value, constants) for value in test.values]  # type: ignore[union-attr]
+        stop = test.op == "or"  # type: ignore[union-attr]
+        if stop in truths:
+            return stop
+        return (not stop) if all(truth is (not stop) for truth in truths) else None
+    return None

@@ -86,6 +86,7 @@ class CallGraph:
         self.externals: dict[int, list[External]] = {}
         self.constructed: dict[Class, list[tuple[Func, CallSite]]] = {}
         self.implied: dict[Func, list[Edge]] = {}
+        self._protocol_methods: dict[Func, list[Func]] = {}
         self._seen: set[tuple[Func, int, int, int, Func, str]] = set()
         evaluator.callers = self._callers
 
@@ -177,7 +178,8 @@ class CallGraph:
     def _functions(self, value: Value) -> list[tuple[Func, bool]]:
         evaluator = self.evaluator
         if isinstance(value, Function):
-            return [(value.func, value.bound is not None)]
+            bound = value.bound is not None
+            return [(value.func, bound), *((method, bound) for method in self._structural(value.func))]
         if isinstance(value, ClassValue):
             found = [evaluator.method(value.cls, name) for name in ("__init__", "__post_init__")]
             return [(method, True) for method in found if method is not None]
@@ -185,6 +187,23 @@ class CallGraph:
             method = evaluator.method(value.cls, "__call__")
             return [(method, True)] if method is not None else []
         return []
+
+    def _structural(self, method: Func) -> list[Func]:
+        """Return the methods that stand in for a protocol's: those of the classes that have all its methods."""
+        if method.cls is None or method not in self._protocol_methods:
+            is_protocol = method.cls is not None and any(
+                isinstance(entry, External) and entry.path.rpartition(".")[2] == "Protocol"
+                for entry in self.evaluator.mro(method.cls)
+            )
+            found: list[Func] = []
+            if is_protocol and method.cls is not None:
+                wanted = {name for name in method.cls.ir.methods if not name.startswith("__")}
+                for other in self.program.functions_by_name.get(method.name, ()):
+                    cls = other.cls
+                    if cls is not None and cls is not method.cls and all(self.evaluator.method(cls, n) for n in wanted):
+                        found.append(other)
+            self._protocol_methods[method] = found
+        return self._protocol_methods[method]
 
     def _add(self, func: Func, site: CallSite, target: Func, bound: bool, confidence: Confidence) -> None:
         kind = "call"

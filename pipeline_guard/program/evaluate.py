@@ -124,7 +124,7 @@ class Evaluator:
                 is_open = True
             for name in names:
                 entries[str(name)] = [Thunk(value, frame)]
-        return [Mapping(entries, is_open, node.line)]
+        return [Mapping(entries, is_open, node.line, frame.func)]
 
     def _join(self, node: ir.Join, frame: Frame) -> Values:
         parts: list[str | None] = []
@@ -148,9 +148,9 @@ class Evaluator:
         for a in left:
             for b in right:
                 if isinstance(a, Mapping) and isinstance(b, Mapping):
-                    results.append(Mapping({**a.entries, **b.entries}, a.open or b.open, a.line))
+                    results.append(Mapping({**a.entries, **b.entries}, a.open or b.open, a.line, a.func))
                 elif isinstance(a, Mapping):
-                    results.append(Mapping(a.entries, True, a.line))
+                    results.append(Mapping(a.entries, True, a.line, a.func))
         return results or [UNKNOWN]
 
     def _bool(self, node: ir.Bool, frame: Frame) -> Values:
@@ -236,7 +236,29 @@ class Evaluator:
     # -- names
 
     def _name(self, node: ir.Name, frame: Frame) -> Values:
-        return self.name(node.id, frame)
+        values = self.name(node.id, frame)
+        if frame.at is not None and sum(isinstance(value, Instance) for value in values) > 1:
+            return self._narrowed(node.id, values, frame)
+        return values
+
+    def _narrowed(self, name: str, values: Values, frame: Frame) -> Values:
+        """Drop the instances that an ``isinstance(name, Class)`` test around this use rules out."""
+        function = frame.func
+        for block in function.ancestors(function.ir.ops[frame.at or 0].block):
+            entry = function.ir.blocks[block]
+            test = entry.test
+            if entry.kind not in ("if", "else") or type(test) is not ir.Call or len(test.args) != 2:
+                continue
+            if ir.source(test.func) != "isinstance" or ir.source(test.args[0]) != name:
+                continue
+            classes = [v.cls for v in self.eval(test.args[1], Frame(function, entry.first)) if isinstance(v, ClassValue)]
+            wanted = entry.kind == "if"
+            values = [
+                v
+                for v in values
+                if not isinstance(v, Instance) or any(c in self.mro(v.cls) for c in classes) is wanted or not classes
+            ]
+        return values
 
     def name(self, name: str, frame: Frame) -> Values:
         """Return the values of a name: local, parameter, enclosing scope, module, builtin."""
@@ -905,7 +927,7 @@ def _overlay(base: Mapping, added: Mapping, sure: bool) -> Mapping:
     entries = dict(base.entries)
     for key, thunks in added.entries.items():
         entries[key] = thunks if sure else [*entries.get(key, ()), *thunks]
-    return Mapping(entries, base.open or added.open, base.line)
+    return Mapping(entries, base.open or added.open, base.line, base.func)
 
 
 def _unique(values: Iterable[Value]) -> Values:

@@ -184,6 +184,8 @@ def method_result(
     if isinstance(base, (Instance, Parameter)) and name in _DUMP_METHODS | _STRING_METHODS | {"copy", "model_copy"}:
         if isinstance(base, Instance) and evaluator.method(base.cls, name) is not None:
             return None
+        if isinstance(base, Instance) and any(k.name and k.name.startswith("exclude_") for k in node.keywords):
+            return [_without_nulls(evaluator, base, frame)]
         return [base]
     if isinstance(base, External) and name in _DUMP_METHODS and base.call is not None and base.path.endswith("()"):
         last = base.path[:-2].rpartition(".")[2]
@@ -193,6 +195,24 @@ def method_result(
     if isinstance(base, ClassValue) and name in ("model_validate", "parse_obj", "model_construct"):
         return [Instance(base.cls)]
     return None
+
+
+def _without_nulls(evaluator: Evaluator, base: Instance, frame: Frame) -> Mapping:
+    """Return ``model.model_dump(exclude_none=True)``: the fields of a data class that are not None."""
+    entries: dict[str, list[Thunk]] = {}
+    for cls in evaluator.mro(base.cls):
+        if isinstance(cls, External):
+            continue
+        for field in cls.ir.fields:
+            values = evaluator.instance_attribute(base, field.name)
+            if field.name not in entries and any(not (isinstance(v, Literal) and v.value is None) for v in values):
+                given = [k.value for k in base.call.keywords if k.name == field.name] if base.call is not None else []
+                if given and base.frame is not None:
+                    entries[field.name] = [Thunk(given[0], base.frame)]
+                elif field.value is not None:
+                    outer = cls.module.functions[cls.ir.function]
+                    entries[field.name] = [Thunk(field.value, Frame(outer, None))]
+    return Mapping(entries, False, 0, None)
 
 
 def _mapping_method(

@@ -42,11 +42,15 @@ class Text(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """A dict: constant keys with the thunks that may be their value; ``open`` when keys may be missing here."""
+    """A dict: constant keys with the thunks that may be their value; ``open`` when keys may be missing here.
+
+    ``line`` and ``func`` say where it is written down (line 0: it was not, but read from text or made by a call).
+    """
 
     entries: dict[str, list[Thunk]]
     open: bool
     line: int
+    func: Func | None = None
 
 
 class Sequence(NamedTuple):

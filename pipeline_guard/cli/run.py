@@ -1,0 +1,115 @@
+"""Runs the analysis for a command: settings, discovery, pipeline map, checks, in this order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_guard.cli.target import Target
+from pipeline_guard.config import Config, check_selectors, load_config, parse_selectors, read_config
+from pipeline_guard.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline_guard.discovery import Discovery
+    from pipeline_guard.findings import Finding
+    from pipeline_guard.pipeline.model import PipelineMap
+
+Progress = Callable[[str, int, int], None]
+
+
+def settings_for(
+    target: Target, config_file: Path | None, select: str | None = None, ignore: str | None = None
+) -> Config:
+    """Return the settings that hold for a target, with those of the command line on top."""
+    from pipeline_guard.rulebook import rule_ids
+
+    if config_file is not None and not config_file.is_file():
+        raise UserError(f"{config_file}: there is no such configuration file")
+    config = load_config(target.root) if config_file is None else read_config(config_file)
+    known = rule_ids()
+    check_selectors(config, known)
+    given = Config(
+        select=parse_selectors(select or "", "--select"),
+        ignore=parse_selectors(ignore or "", "--ignore"),
+    )
+    check_selectors(given, known)
+    return dataclasses.replace(
+        config,
+        # What stands on the command line replaces the file's selection; ignoring only ever adds.
+        select=given.select or config.select,
+        ignore=(*config.ignore, *given.ignore),
+    )
+
+
+def build_map(target: Target, config: Config, *, show_progress: bool = True) -> PipelineMap:
+    """Return the pipeline map of the target's root, with what discovery left aside among its gaps."""
+    from pipeline_guard.discovery import discover
+
+    prefix = ""
+    if config.base is not None:
+        prefix = os.path.relpath(os.path.realpath(target.root), config.base).replace(os.sep, "/")
+    found = discover(
+        target.root,
+        config.exclude,
+        config.max_file_size,
+        exclude_prefix="" if prefix == "." or prefix.startswith("..") else prefix,
+        explicit=target.explicit,
+    )
+    if not found.files:
+        raise UserError(_nothing_found(target.root, found))
+
+    from pipeline_guard.pipeline.build import analyse
+
+    with _progress(show_progress) as progress:
+        pipeline_map = analyse(target.root, found.files, config, progress)
+    return _with_discovery_gaps(pipeline_map, found)
+
+
+def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
+    """Return the findings of every selected rule, ordered by place."""
+    from pipeline_guard.checks import run_checks
+
+    return sorted(
+        run_checks(pipeline_map, config), key=lambda found: (found.path, found.line, found.column, found.rule)
+    )
+
+
+def _nothing_found(root: Path, found: Discovery) -> str:
+    if found.gaps:
+        first = found.gaps[0]
+        return f"{root}: holds no Python file that can be read ({first.path}: {first.detail})"
+    return f"{root}: holds no Python files (ignored and excluded ones aside); name the folder with the backend's code"
+
+
+def _with_discovery_gaps(pipeline_map: PipelineMap, found: Discovery) -> PipelineMap:
+    if not found.gaps:
+        return pipeline_map
+    import msgspec
+
+    coverage = pipeline_map.coverage
+    return msgspec.structs.replace(
+        pipeline_map,
+        gaps=tuple(sorted((*found.gaps, *pipeline_map.gaps), key=lambda gap: (gap.path, gap.line or 0, gap.reason))),
+        coverage=msgspec.structs.replace(coverage, discovered=coverage.discovered + len(found.gaps)),
+    )
+
+
+@contextmanager
+def _progress(wanted: bool) -> Iterator[Progress | None]:
+    """Show what is being read, on the terminal's error stream only: output that goes on to a program stays clean."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+
+        def show(stage: str, done: int, total: int) -> None:
+            status.update(f"{stage} {done}/{total}")
+
+        yield show

@@ -1,0 +1,1 @@
+"""A small backend that leaks on purpose, for ``pipeline-guard demo``.  Nothing imports it."""

@@ -1,0 +1,41 @@
+"""Asks git, and only git, which files belong to a folder; a scanned repository gets no chance to run anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+TIMEOUT_SECONDS = 60.0
+# A repository's own configuration may name programs for git to start; these settings take that away.
+_HARMLESS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+
+
+def git_environment() -> dict[str, str]:
+    """Return the environment without the variables by which a hook or a caller points git at another repository."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    environment["GIT_TERMINAL_PROMPT"] = "0"
+    return environment
+
+
+def list_git_files(folder: str) -> list[str] | None:
+    """Return tracked and not-ignored untracked files, relative to ``folder``, or ``None`` where git has no answer.
+
+    A repository inside the repository comes as one name, with a slash at its end when it is not tracked.
+    """
+    command = ["git", *_HARMLESS, "-C", folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=git_environment(),
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode != 0:
+        return None
+    return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]

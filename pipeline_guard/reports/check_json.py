@@ -1,0 +1,65 @@
+"""The findings as JSON: stable, versioned, for other programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline_guard.findings import Finding
+from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.reports.map_json import to_json
+
+VERSION = 1
+# The keys and their order are a promise to other programs; more may be added.
+FINDING_KEYS = (
+    "rule",
+    "severity",
+    "path",
+    "line",
+    "end_line",
+    "column",
+    "symbol",
+    "message",
+    "evidence",
+    "confidence",
+    "fingerprint",
+    "fix",
+    "suppressed",
+    "lane",
+)
+
+
+def render(findings: Sequence[Finding], pipeline_map: PipelineMap) -> str:
+    """Return the findings as indented JSON that ends in a newline."""
+    document = {
+        "version": VERSION,
+        "root": pipeline_map.root,
+        "findings": [_finding(finding) for finding in findings],
+        "errors": msgspec.to_builtins(pipeline_map.gaps),
+        "summary": _summary(findings, pipeline_map),
+    }
+    return to_json(document)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    table: dict[str, Any] = msgspec.to_builtins(finding)
+    return {key: table[key] for key in FINDING_KEYS}
+
+
+def _summary(findings: Sequence[Finding], pipeline_map: PipelineMap) -> dict[str, Any]:
+    """Count what is to be acted on; suppressed findings are counted apart."""
+    acting = [finding for finding in findings if not finding.suppressed]
+    severities = Counter(finding.severity for finding in acting)
+    return {
+        "findings": len(acting),
+        "errors": severities["error"],
+        "warnings": severities["warning"],
+        "notes": severities["note"],
+        "suppressed": len(findings) - len(acting),
+        "by_rule": dict(sorted(Counter(finding.rule for finding in acting).items())),
+        "lanes": len(pipeline_map.lanes),
+        "coverage": msgspec.to_builtins(pipeline_map.coverage),
+    }

@@ -1,0 +1,129 @@
+"""Prints findings for people: where, what, the line itself, and the way there step by step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from pipeline_guard.findings import Finding, Fix
+from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.reports import coverage_text, words
+from pipeline_guard.reports.source_frame import frame
+from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
+
+_SAFETIES = {"safe": "safe", "unsafe": "unsafe, look at the diff", "manual": "by hand"}
+
+
+def render_lines(findings: Sequence[Finding], console: Console) -> None:
+    """Print one line per finding, in the form that editors read."""
+    for finding in _shown(findings):
+        where = f"{clean(finding.path)}:{finding.line}:{finding.column}"
+        rule = Text.assemble(f"{where}: ", (finding.rule, SEVERITY_STYLES[finding.severity]), f" {finding.severity}: ")
+        console.print(rule + styled(finding.message), soft_wrap=True)
+
+
+def render(
+    findings: Sequence[Finding],
+    pipeline_map: PipelineMap,
+    console: Console,
+    *,
+    group_by: str = "file",
+    elsewhere: int = 0,
+) -> None:
+    """Print the findings in groups, a line that sums them up, and what was not looked at.
+
+    ``elsewhere`` is how many more there are in files that nobody asked about.
+    """
+    shown = _shown(findings)
+    key: Callable[[Finding], str] = (lambda found: found.path) if group_by == "file" else (lambda found: found.rule)
+    for name, members in groupby(
+        sorted(shown, key=lambda found: (key(found), found.path, found.line, found.column)), key
+    ):
+        console.print(_group_title(name, group_by))
+        for finding in members:
+            _show_finding(finding, pipeline_map.root, console)
+        console.print()
+    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console)
+    console.print()
+    coverage_text.render(pipeline_map, console)
+
+
+def _shown(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if not finding.suppressed]
+
+
+def _group_title(name: str, group_by: str) -> Text:
+    if group_by == "file":
+        return styled(name, "bold underline")
+    from pipeline_guard.rulebook import find_rule
+
+    rule = find_rule(name)
+    return Text.assemble((name, "bold underline"), f"  {rule.title}" if rule else "")
+
+
+def _show_finding(finding: Finding, root: str, console: Console) -> None:
+    style = SEVERITY_STYLES[finding.severity]
+    head = Text.assemble(
+        f"{place(finding.path, finding.line)}:{finding.column}  ",
+        (f"{finding.rule} {finding.severity}", style),
+        (f"  in {clean(finding.symbol)}" if finding.symbol else "", QUIET_STYLE),
+    )
+    console.print()
+    console.print(Padding(head, (0, 0, 0, 2), expand=False))
+    console.print(Padding(styled(finding.message), (0, 0, 0, 4), expand=False))
+    for line in frame(root, finding.path, finding.line, finding.end_line, style):
+        console.print(Padding(line, (0, 0, 0, 6), expand=False))
+    _show_evidence(finding, console)
+    if finding.confidence != "high":
+        console.print(Text(f"    confidence: {finding.confidence}", style=QUIET_STYLE))
+    if finding.fix is not None:
+        console.print(Text(f"    fix: {_fix(finding.fix)}", style=QUIET_STYLE))
+
+
+def _show_evidence(finding: Finding, console: Console) -> None:
+    # A path of one step only repeats the line above it.
+    if len(finding.evidence) < 2:
+        return
+    console.print(Text("    how it gets there:", style=QUIET_STYLE))
+    digits = len(str(len(finding.evidence)))
+    width = max(len(place(step.path, step.line)) for step in finding.evidence)
+    for number, step in enumerate(finding.evidence, start=1):
+        line = Text.assemble(
+            (f"{number:>{digits}}. ", QUIET_STYLE),
+            f"{place(step.path, step.line):<{width}}  ",
+            clean(step.symbol),
+            (f"  {clean(step.note)}" if step.note else "", QUIET_STYLE),
+        )
+        console.print(Padding(line, (0, 0, 0, 6), expand=False))
+
+
+def _fix(fix: Fix) -> str:
+    return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
+
+
+def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: PipelineMap, console: Console) -> None:
+    tail = []
+    if hidden:
+        tail.append(f"{hidden} suppressed")
+    if elsewhere:
+        tail.append(f"{elsewhere} more in files you did not ask about")
+    aside = f" ({', '.join(tail)})" if tail else ""
+    if shown:
+        numbers = Counter(finding.severity for finding in shown)
+        parts = [count(numbers[name], name) for name in ("error", "warning", "note") if numbers[name]]
+        files = count(len({finding.path for finding in shown}), "file")
+        console.print(Text(f"{count(len(shown), 'finding')} in {files}: {', '.join(parts)}{aside}", style="bold red"))
+        first = shown[0].rule
+        console.print(
+            Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
+        )
+    elif not pipeline_map.lanes:
+        console.print(Text(words.no_session(pipeline_map) + aside, style="bold"))
+    else:
+        lanes = count(len(pipeline_map.lanes), "pipeline")
+        console.print(Text(f"No findings in {lanes}{aside}", style="bold green"))

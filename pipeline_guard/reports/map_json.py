@@ -1,0 +1,65 @@
+"""The pipeline map as JSON: stable, versioned, for other programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pipeline_guard.pipeline.model import Lane, PipelineMap
+
+VERSION = 1
+# The keys and their order are a promise to other programs; more may be added.
+SITE_KEYS = (
+    "kind",
+    "role",
+    "path",
+    "line",
+    "end_line",
+    "column",
+    "symbol",
+    "context",
+    "trigger",
+    "guard",
+    "engine",
+    "value",
+    "provider",
+    "target",
+    "note",
+    "reached_from",
+    "confidence",
+)
+
+
+def render(pipeline_map: PipelineMap) -> str:
+    """Return the map as indented JSON that ends in a newline."""
+    document = {
+        "version": VERSION,
+        "root": pipeline_map.root,
+        "lanes": [_lane(lane) for lane in pipeline_map.lanes],
+        "errors": msgspec.to_builtins(pipeline_map.gaps),
+        "coverage": msgspec.to_builtins(pipeline_map.coverage),
+    }
+    return to_json(document)
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Return a document as indented JSON that ends in a newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def _lane(lane: Lane) -> dict[str, Any]:
+    table: dict[str, Any] = msgspec.to_builtins(lane)
+    return {
+        "name": table["name"],
+        "provider": table["provider"],
+        "policy": table["policy"],
+        "policy_source": table["policy_source"],
+        "entry_points": table["entry_points"],
+        "frame_handlers": table["frame_handlers"],
+        "sites": [{key: site[key] for key in SITE_KEYS} for site in table["sites"]],
+        "queues": table["queues"],
+        "senders": table["senders"],
+        "triggers": table["triggers"],
+        "sessions": table["sessions"],
+    }

@@ -1,0 +1,185 @@
+"""Reads the rules: what each one finds, what the caller hears, why, and examples that are tests at the same time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+from pipeline_guard.config import SEVERITIES, SeverityName
+from pipeline_guard.toml_files import TomlError, read_toml
+
+Family = Literal["audio", "responses", "greeting", "transcription", "proof", "protocol", "gate"]
+FixSafety = Literal["safe", "unsafe", "manual"]
+
+# The hundreds of a rule's number are its family.
+FAMILIES: dict[str, Family] = {
+    "1": "audio",
+    "2": "responses",
+    "3": "greeting",
+    "4": "transcription",
+    "5": "proof",
+    "6": "protocol",
+    "9": "gate",
+}
+FIX_SAFETIES: tuple[FixSafety, ...] = ("safe", "unsafe", "manual")
+_FILE_NAME = re.compile(r"(PG(\d)\d{2})-([a-z0-9-]+)\.toml")
+_KEYS = frozenset({"id", "name", "title", "severity", "contract", "caller", "why", "fix", "bad", "good", "options"})
+_SINGLE_FILE = "app.py"
+
+
+class RulebookError(Exception):
+    """A rule file that does not say what it must; the message names file and key."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A small program.  In a bad one each expected finding is marked by the rule's id in a comment on its line."""
+
+    title: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One promise of the contract and how it is broken.
+
+    ``contract`` is the step of the contract the rule comes from, 0 for rules about the gate itself.
+    """
+
+    id: str
+    name: str
+    title: str
+    family: Family
+    severity: SeverityName
+    contract: int
+    caller: str
+    why: str
+    fix: str
+    fix_safety: FixSafety
+    bad: tuple[Example, ...]
+    good: tuple[Example, ...]
+    options: Mapping[str, Any]
+
+
+def rules_dir() -> Path:
+    """Return the folder of the rule files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "rules"
+    return installed if installed.is_dir() else package.parent / "rules"
+
+
+@lru_cache(maxsize=1)
+def load_rules() -> tuple[Rule, ...]:
+    """Return every rule, ordered by id."""
+    return read_rules(rules_dir())
+
+
+def rule_ids() -> tuple[str, ...]:
+    """Return the ids of every rule without reading what is in the files."""
+    return tuple(
+        sorted(match[1] for path in rules_dir().glob("PG*.toml") if (match := _FILE_NAME.fullmatch(path.name)))
+    )
+
+
+def find_rule(word: str) -> Rule | None:
+    """Return the rule with this id or name, in any case."""
+    wanted = word.strip().lower()
+    return next((rule for rule in load_rules() if wanted in {rule.id.lower(), rule.name}), None)
+
+
+def read_rules(folder: Path) -> tuple[Rule, ...]:
+    """Return the rules in a folder, ordered by id."""
+    paths = sorted(folder.glob("*.toml"))
+    if not paths:
+        raise RulebookError(f"{folder}: holds no rule files; the installation is incomplete")
+    return tuple(read_rule(path) for path in paths)
+
+
+def read_rule(path: Path) -> Rule:
+    """Return the rule in one file whose name is ``PGnnn-the-name.toml``."""
+    try:
+        table = read_toml(path)
+    except TomlError as error:
+        raise RulebookError(str(error)) from error
+    return _RuleReader(path, table).rule()
+
+
+class _RuleReader:
+    """Checks one rule file key by key."""
+
+    def __init__(self, path: Path, table: Mapping[str, Any]) -> None:
+        self.path = path
+        self.table = table
+
+    def rule(self) -> Rule:
+        match = _FILE_NAME.fullmatch(self.path.name)
+        if match is None or match[2] not in FAMILIES:
+            self.fail("name", "a rule file is called PGnnn-the-name.toml")
+        if (self.text("id"), self.text("name")) != (match[1], match[3]):
+            self.fail("id", "id and name have to be those of the file's name")
+        if unknown := sorted(self.table.keys() - _KEYS):
+            self.fail(unknown[0], "is not a key of a rule")
+        severity = self.text("severity")
+        if severity not in SEVERITIES:
+            self.fail("severity", f"must be one of {', '.join(SEVERITIES)}")
+        contract = self.table.get("contract")
+        if not isinstance(contract, int) or isinstance(contract, bool):
+            self.fail("contract", "must be the number of a contract step")
+        fix, safety = self.fix()
+        return Rule(
+            id=match[1],
+            name=match[3],
+            title=self.text("title"),
+            family=FAMILIES[match[2]],
+            severity=severity,
+            contract=contract,
+            caller=self.text("caller"),
+            why=self.text("why"),
+            fix=fix,
+            fix_safety=safety,
+            bad=self.examples("bad"),
+            good=self.examples("good"),
+            options=self.mapping("options"),
+        )
+
+    def fail(self, key: str, complaint: str) -> NoReturn:
+        raise RulebookError(f"{self.path}: {key}: {complaint}")
+
+    def text(self, key: str) -> str:
+        value = self.table.get(key)
+        if not isinstance(value, str) or not value.strip():
+            self.fail(key, "must be text")
+        return value.strip()
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        value = self.table.get(key, {})
+        if not isinstance(value, dict):
+            self.fail(key, "must be a table")
+        return value
+
+    def fix(self) -> tuple[str, FixSafety]:
+        table = self.mapping("fix")
+        text, safety = table.get("text"), table.get("safety")
+        if not isinstance(text, str) or not text.strip():
+            self.fail("fix.text", "must be text")
+        if safety not in FIX_SAFETIES:
+            self.fail("fix.safety", f"must be one of {', '.join(FIX_SAFETIES)}")
+        return text.strip(), cast("FixSafety", safety)
+
+    def examples(self, key: str) -> tuple[Example, ...]:
+        tables = self.table.get(key)
+        if not isinstance(tables, list) or not tables:
+            self.fail(key, f"needs at least one [[{key}]] example")
+        return tuple(self.example(key, table) for table in tables)
+
+    def example(self, key: str, table: Any) -> Example:
+        if not isinstance(table, dict) or not isinstance(table.get("title"), str):
+            self.fail(key, "an example needs a title")
+        files = {_SINGLE_FILE: table["code"]} if "code" in table else table.get("files")
+        if not isinstance(files, dict) or not files or not all(isinstance(code, str) for code in files.values()):
+            self.fail(key, "an example needs its program as 'code' or as a table of 'files'")
+        return Example(title=table["title"].strip(), files={name: code.lstrip("\n") for name, code in files.items()})

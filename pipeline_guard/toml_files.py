@@ -1,0 +1,32 @@
+"""Reads TOML files and turns everything that can be wrong with one into a single sentence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class TomlError(Exception):
+    """A TOML file that cannot be used; the message names the file."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.  A byte order mark, which Windows editors leave behind, is accepted."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TomlError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise TomlError(f"{path}: is not UTF-8 text (byte {error.start}), as TOML has to be") from error
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        raise TomlError(f"{path}: is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise TomlError(f"{path}: is nested too deeply to be read") from error

@@ -1,0 +1,224 @@
+"""Settings: where they are found, what they mean, and what is said about those that mean nothing."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_guard.config import (
+    DEFAULT_MAX_FILE_SIZE,
+    Config,
+    ConfigError,
+    Contract,
+    check_selectors,
+    load_config,
+    parse_selectors,
+    read_config,
+)
+
+EVERYTHING = """
+[tool.pipeline-guard]
+select = ["PG1", "PG201"]
+ignore = ["PG105"]
+exclude = ["/old/", "**/migrations/*"]
+max-file-size = 2_000_000
+vocabulary = ["voices.toml"]
+
+[tool.pipeline-guard.contract]
+queue = "realtime_audio_in_queue"
+sender = "audio_sender_loop"
+trigger = "trigger_response"
+active-response = "active_response_id"
+normal-turn = "client"
+
+[tool.pipeline-guard.severity]
+PG105 = "note"
+
+[[tool.pipeline-guard.sink]]
+kind = "audio_send"
+call = "voicebridge.push"
+"""
+
+
+def pyproject(folder: Path, text: str) -> Path:
+    path = folder / "pyproject.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def table(folder: Path, text: str) -> Path:
+    return pyproject(folder, f"[tool.pipeline-guard]\n{text}\n")
+
+
+def complaint(folder: Path, text: str) -> str:
+    path = table(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path.resolve()}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path.resolve()}: ")
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    config = load_config(tmp_path)
+    assert config == Config()
+    assert config.max_file_size == DEFAULT_MAX_FILE_SIZE
+    assert config.base is None
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    (tmp_path / "voices.toml").write_text("", encoding="utf-8")
+    path = pyproject(tmp_path, EVERYTHING).resolve()
+    assert load_config(tmp_path) == Config(
+        select=("PG1", "PG201"),
+        ignore=("PG105",),
+        exclude=("/old/", "**/migrations/*"),
+        max_file_size=2_000_000,
+        contract=Contract(
+            "realtime_audio_in_queue", "audio_sender_loop", "trigger_response", "active_response_id", "client"
+        ),
+        severity={"PG105": "note"},
+        vocabulary=(path.parent / "voices.toml",),
+        sinks=({"kind": "audio_send", "call": "voicebridge.push"},),
+        source=path,
+    )
+
+
+@pytest.mark.parametrize("name", ["pipeline-guard.toml", ".pipeline-guard.toml"])
+def test_a_file_of_its_own_has_the_same_keys_at_top_level(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('\ufeffignore = ["PG2"]\r\n[contract]\r\ntrigger = "speak"\r\n', encoding="utf-8")
+    config = load_config(tmp_path)
+    assert (config.ignore, config.contract.trigger, config.base) == (("PG2",), "speak", tmp_path.resolve())
+
+
+def test_the_nearest_file_wins_and_foreign_pyprojects_are_passed_over(tmp_path: Path) -> None:
+    inner = tmp_path / "server" / "agent"
+    inner.mkdir(parents=True)
+    table(tmp_path, 'ignore = ["PG1"]')
+    pyproject(tmp_path / "server", "[tool.other]\nx = 1\n")
+    assert load_config(inner).ignore == ("PG1",)
+    (tmp_path / "server" / "pipeline-guard.toml").write_text('ignore = ["PG2"]', encoding="utf-8")
+    assert load_config(inner).ignore == ("PG2",)
+
+
+def test_the_search_ends_at_the_top_of_the_repository(tmp_path: Path) -> None:
+    table(tmp_path, 'ignore = ["PG1"]')
+    (tmp_path / "repo" / ".git").mkdir(parents=True)
+    assert load_config(tmp_path / "repo") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("excludes = []", "tool.pipeline-guard.excludes: is not a setting; did you mean 'exclude'?"),
+        ("quux = 1", "tool.pipeline-guard.quux: is not a setting"),
+        ('exclude = "old"', 'tool.pipeline-guard.exclude: must be a list of strings, such as ["one", "two"]'),
+        ('exclude = ["!"]', "tool.pipeline-guard.exclude: '!' is not a pattern as in .gitignore"),
+        (
+            'select = ["E501"]',
+            "tool.pipeline-guard.select: 'E501' is not a rule id such as PG201, a prefix such as PG2, or ALL",
+        ),
+        ("max-file-size = 0", "tool.pipeline-guard.max-file-size: must be a whole number of bytes above zero"),
+        ("max-file-size = true", "tool.pipeline-guard.max-file-size: must be a whole number of bytes above zero"),
+        ("contract = 1", "tool.pipeline-guard.contract: must be a table"),
+        (
+            'contract = {sendr = "x"}',
+            "tool.pipeline-guard.contract.sendr: is not a setting; did you mean 'sender'?",
+        ),
+        ('contract = {sender = " "}', "tool.pipeline-guard.contract.sender: must be a name in quotes"),
+        (
+            'contract = {normal-turn = "clent"}',
+            "tool.pipeline-guard.contract.normal-turn: "
+            "must be 'client' or 'server', not 'clent'; did you mean 'client'?",
+        ),
+        ('severity = {PG1 = "note"}', "tool.pipeline-guard.severity.PG1: is not a rule id such as PG201"),
+        (
+            'severity = {PG101 = "fatal"}',
+            "tool.pipeline-guard.severity.PG101: must be 'error' or 'warning' or 'note', not 'fatal'",
+        ),
+        ("sink = {}", "tool.pipeline-guard.sink: must be a list of tables: write [[tool.pipeline-guard.sink]]"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, text) == expected
+
+
+def test_a_vocabulary_file_has_to_exist(tmp_path: Path) -> None:
+    assert complaint(tmp_path, 'vocabulary = ["none.toml"]').startswith(
+        f"tool.pipeline-guard.vocabulary: there is no file {tmp_path.resolve() / 'none.toml'}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[tool\n", "is not valid TOML"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"x = 1\n", "has no [tool.pipeline-guard]"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_one_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"pyproject\.toml") as caught:
+        read_config(path)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("select", "ignore", "rule", "wanted"),
+    [
+        ((), (), "PG201", True),
+        (("PG1",), (), "PG201", False),
+        (("PG2",), ("PG201",), "PG201", False),
+        (("PG201",), ("PG2",), "PG201", True),
+        (("PG2",), ("PG2",), "PG201", False),
+        (("ALL",), ("PG2",), "PG201", False),
+        ((), ("ALL",), "PG201", False),
+        (("PG201",), ("ALL",), "PG201", True),
+    ],
+)
+def test_the_more_specific_of_select_and_ignore_wins(
+    select: tuple[str, ...], ignore: tuple[str, ...], rule: str, wanted: bool
+) -> None:
+    assert Config(select=select, ignore=ignore).is_selected(rule) is wanted
+
+
+SELECTORS = st.lists(st.sampled_from(["ALL", "PG", "PG1", "PG2", "PG10", "PG20", "PG101", "PG201"]), max_size=4).map(
+    tuple
+)
+
+
+@given(SELECTORS, SELECTORS, st.sampled_from(["PG101", "PG201", "PG901"]))
+def test_ignoring_a_rule_by_its_id_always_works(select: tuple[str, ...], ignore: tuple[str, ...], rule: str) -> None:
+    assert not Config(select=select, ignore=(*ignore, rule)).is_selected(rule)
+    assert Config(select=(*select, rule), ignore=tuple(name for name in ignore if name != rule)).is_selected(rule)
+
+
+def test_severities_can_be_changed() -> None:
+    config = Config(severity={"PG105": "note"})
+    assert config.severity_of("PG105", "warning") == "note"
+    assert config.severity_of("PG101", "error") == "error"
+
+
+def test_a_selector_that_no_rule_answers_to_is_an_error() -> None:
+    check_selectors(Config(select=("PG1", "ALL"), ignore=("PG201",)), ["PG101", "PG201"])
+    with pytest.raises(ConfigError, match="no rule is called 'PG210'; did you mean 'PG201'"):
+        check_selectors(Config(ignore=("PG210",)), ["PG101", "PG201"])
+
+
+def test_selectors_on_the_command_line() -> None:
+    assert parse_selectors(" pg201 ,PG1,", "--select") == ("PG201", "PG1")
+    with pytest.raises(ConfigError, match="--select: 'X1' is not a rule id"):
+        parse_selectors("X1", "--select")
+
+
+def test_settings_can_be_handed_to_another_process(tmp_path: Path) -> None:
+    config = Config(severity={"PG105": "note"}, sinks=({"kind": "audio_send"},), source=tmp_path)
+    assert pickle.loads(pickle.dumps(config)) == config
