@@ -26,7 +26,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "inbound": frozenset({"paths"}),
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
-    "names": frozenset({"inbound", "model", "post_call", "startup"}),
+    "names": frozenset({"inbound", "model", "post_call", "startup", "factories"}),
     "decorator": frozenset({"names", "receiver", "context"}),
     "registration": frozenset({"names", "context"}),
     "base": frozenset({"names", "context"}),

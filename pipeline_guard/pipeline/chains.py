@@ -17,7 +17,7 @@ from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.reach import Reachability, is_test
-from pipeline_guard.program.values import Frame, Literal
+from pipeline_guard.program.values import Frame, Function, Literal, Thunk
 from pipeline_guard.vocabulary import Vocabulary
 
 _RECEIVES = frozenset({
@@ -93,11 +93,14 @@ class _Walk:
 class Chains:
     """The hops of every kind, and which functions lead to a sink of that kind."""
 
-    def __init__(self, graph: CallGraph, reach: Reachability, queues: QueueIndex, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, graph: CallGraph, reach: Reachability, queues: QueueIndex, vocabulary: Vocabulary, relays: set[Func]
+    ) -> None:
         self.graph = graph
         self.reach = reach
         self.queues = queues
         self.vocabulary = vocabulary
+        self.relays = relays
         self.hops: list[Hop] = []
         self.carriers: dict[str, dict[Func, list[Sink]]] = {}
         self._pumps: dict[tuple[Func, int, bool], bool] = {}
@@ -154,11 +157,18 @@ class Chains:
             walk.queue.append(caller)
 
     def _infeasible(self, walk: _Walk, func: Func, edge: Edge) -> set[int]:
-        """Return the operations of ``func`` that the constant arguments of this very call switch off."""
-        if edge.call is None or not (edge.call.args or edge.call.keywords or func.params):
+        """Return the operations of ``func`` that the arguments of this very call switch off.
+
+        That is a send under ``if trigger_response:`` when the call says False, and a send on a transport that is
+        something else in this call (a stand-in that only records).
+        """
+        if edge.call is None or not func.params:
             return set()
+        env = self.graph.evaluator.bind(func, edge.call, Frame(edge.caller, edge.op), edge.bound)
+        return self._switched_off(walk, func, env, 3) if env else set()
+
+    def _switched_off(self, walk: _Walk, func: Func, env: dict[str, Thunk], depth: int) -> set[int]:
         evaluator = self.graph.evaluator
-        env = evaluator.bind(func, edge.call, Frame(edge.caller, edge.op), edge.bound)
         constants = {
             name: bool(values[0].value)
             for name, thunk in env.items()
@@ -167,12 +177,41 @@ class Chains:
             if len(values) == 1 and isinstance(values[0], Literal)
         }
         off: set[int] = set()
-        for op in walk.ops.get(func, ()):
-            for condition in conditions(func, op):
-                if _truth(condition.test, constants) is (not condition.wanted):
-                    off.add(op)
-                    break
+        for op, sinks in walk.ops.get(func, {}).items():
+            if any(_truth(c.test, constants) is (not c.wanted) for c in conditions(func, op)):
+                off.add(op)
+            elif depth and self._leads_elsewhere(walk, func, op, sinks, env, depth):
+                off.add(op)
         return off
+
+    def _leads_elsewhere(
+        self, walk: _Walk, func: Func, op: int, sinks: list[Sink], env: dict[str, Thunk], depth: int
+    ) -> bool:
+        own = [sink for sink in sinks if sink.func is func and sink.op == op]
+        if own:
+            return all(self._other_transport(sink, env) for sink in own)
+        edges = [e for e in self.graph.outgoing.get(func, ()) if e.op == op and e.callee in walk.ops and e.call is not None]
+        if not edges:
+            return False
+        for edge in edges:
+            call = edge.call
+            assert call is not None
+            if not any(type(node) is ir.Name and node.id in env for node in [*call.args, *(k.value for k in call.keywords)]):
+                return False
+            inner = self.graph.evaluator.bind(edge.callee, call, Frame(func, op, env, 2), edge.bound)
+            if set(walk.ops[edge.callee]) - self._switched_off(walk, edge.callee, inner, depth - 1):
+                return False
+        return True
+
+    def _other_transport(self, sink: Sink, env: dict[str, Thunk]) -> bool:
+        """Say whether the transport of a sink is a parameter that this call binds to something that does not send."""
+        receiver = sink.call.func.base if type(sink.call.func) is ir.Attr else None
+        if type(receiver) is not ir.Name or receiver.id not in env:
+            return False
+        values = self.graph.evaluator.eval(sink.call.func, Frame(sink.func, sink.op, env, 2))
+        return bool(values) and all(
+            isinstance(value, Function) and value.func not in self.relays and value.func.name != "<lambda>" for value in values
+        )
 
     def _other_message(self, kind: str, func: Func, op: int) -> bool:
         """Say whether a call handles a message that carries no audio (``start``, ``stop``, ``mark``)."""

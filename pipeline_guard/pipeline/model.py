@@ -49,7 +49,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     ``line`` is the first line of the call or statement, ``end_line`` its last (both 1-based), ``column`` 1-based.
     ``reached_from`` leads from an entry point to this site; the site itself is its last step.  Fields that do not
-    apply to the site's kind are ``None``.
+    apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a call
+    ends in; ``cause_here`` says that this very place shows its cause (a timer, an ``except``), not one above or below.
     """
 
     kind: Kind
@@ -68,11 +69,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     confidence: Confidence = "high"
     reached_from: tuple[Step, ...] = ()
-    target: str | None = None
+    leads_to: tuple[str, ...] = ()
+    cause_here: bool = False
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue, deque or buffer on the way of caller audio (or of typed events) to Realtime."""
+    """A queue, deque or buffer on the way of caller audio (or of typed events) to Realtime.
+
+    ``extra`` marks an audio queue beside the lane's own.
+    """
 
     name: str
     path: str
@@ -84,10 +89,15 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     producers: tuple[Step, ...] = ()
     consumers: tuple[Step, ...] = ()
+    extra: bool = False
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that puts caller audio into the session; ``queue`` names the queue its loop reads, if any."""
+    """A function that puts caller audio into the session; ``queue`` names the queue its loop reads, if any.
+
+    ``rival`` says that it can run in the same call as the lane's canonical sender, ``takes_frames`` that it handles the
+    caller's frames itself, and ``restarts`` are the starts that can come on top of the first in one call.
+    """
 
     symbol: str
     path: str
@@ -99,6 +109,9 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     sites: tuple[Step, ...] = ()
     starts: tuple[Step, ...] = ()
+    restarts: tuple[Step, ...] = ()
+    rival: bool = False
+    takes_frames: bool = False
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):

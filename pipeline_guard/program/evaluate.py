@@ -563,8 +563,8 @@ class Evaluator:
                 if base.exact:
                     return results
         results = _without_none(_unique(results))
-        if not [v for v in results if v is not UNKNOWN]:
-            results = _unique([*results, *self._stored_attribute(base.cls, name)])
+        if not [v for v in results if v is not UNKNOWN and not _is_none(v)]:
+            results = _without_none(_unique([*results, *self._stored_attribute(base.cls, name)]))
         if results:
             return results
         if outside:

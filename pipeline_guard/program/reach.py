@@ -40,13 +40,29 @@ class Reachability:
     vocabulary: Vocabulary
     entries: list[Entry] = field(default_factory=list)
     contexts: dict[Func, dict[Context, Edge | Entry]] = field(default_factory=dict)
+    _opened: set[Func] = field(default_factory=set)
 
     def build(self) -> None:
         """Find the entry points and follow every edge from them."""
         for module in list(self.graph.program.modules.values()):
             self._module_entries(module)
-        for context in RANK:
-            self._spread([entry for entry in self.entries if entry.context == context], context)
+        active = [entry for entry in self.entries if self._outer(entry.func) is None]
+        while active:
+            for context in RANK:
+                self._spread([entry for entry in active if entry.context == context], context)
+            reached = {func for func in self.contexts if func not in self._opened}
+            self._opened |= reached
+            active = [entry for entry in self.entries if self._outer(entry.func) in reached]
+
+    def _outer(self, func: Func) -> Func | None:
+        """Return the function that must run before a handler defined inside it is registered; None at module level.
+
+        Application factories are run by a server that the code does not show.
+        """
+        outer = func.parent
+        if outer is None or outer.index == 0 or outer.name in self.vocabulary.names.get("factories", ()):
+            return None
+        return outer
 
     def entry_of(self, func: Func) -> Entry | None:
         return next((entry for entry in self.entries if entry.func is func and entry.note != "module"), None)

@@ -1,0 +1,61 @@
+"""Builds the pipeline map: runs the steps in order and turns what they found into the nouns of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline_guard.config import Config
+from pipeline_guard.discovery import SourceFile
+from pipeline_guard.pipeline.assemble import Assembler
+from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.model import Coverage, PipelineMap
+from pipeline_guard.pipeline.queues import QueueIndex
+from pipeline_guard.pipeline.sessions import SessionReader
+from pipeline_guard.pipeline.sinks import SinkFinder
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.flow import Flags
+from pipeline_guard.program.load import Loader
+from pipeline_guard.program.reach import Reachability, is_test
+from pipeline_guard.rulebook import rules_dir
+from pipeline_guard.vocabulary import load as load_vocabulary
+
+Progress = Callable[[str, int, int], None]
+
+
+def analyse(
+    root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None = None
+) -> PipelineMap:
+    """Return the pipeline map of the program made of ``files``.
+
+    ``progress`` is called with the name of a step, how much of it is done and how much there is.
+    """
+    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
+    loader = Loader(files, vocabulary, progress)
+    program = loader.load()
+    if not loader.seeds:
+        coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
+        return PipelineMap(root=str(root), lanes=(), gaps=tuple(loader.gaps), coverage=coverage)
+    if progress is not None:
+        progress("linking", 0, 1)
+    evaluator = Evaluator(program)
+    graph = CallGraph(program, evaluator)
+    graph.build()
+    queues = QueueIndex(graph, evaluator)
+    queues.build()
+    finder = SinkFinder(graph, evaluator, vocabulary, queues, is_test)
+    sinks = finder.run()
+    reach = Reachability(graph, Flags(evaluator), vocabulary)
+    reach.build()
+    chains = Chains(graph, reach, queues, vocabulary, finder.relay_functions)
+    hops = chains.build(sinks)
+    configs = SessionReader(graph, vocabulary, finder).read(sinks)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
+    lanes = assembler.lanes(hops, configs)
+    analysed = len(program.modules)
+    gaps = (*loader.gaps, *assembler.gaps)
+    coverage = Coverage(
+        discovered=len(files), analysed=analysed, set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps})
+    )
+    return PipelineMap(root=str(root), lanes=lanes, gaps=gaps, coverage=coverage)

@@ -1,0 +1,125 @@
+"""Evidence: in which context a site runs, why it is dormant, and the way that leads there step by step."""
+
+from __future__ import annotations
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.chains import Hop
+from pipeline_guard.pipeline.model import Context, Step
+from pipeline_guard.pipeline.sinks import Sink
+from pipeline_guard.program.calls import CallGraph, Edge
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.reach import Entry, Reachability, module_context
+from pipeline_guard.program.values import Frame, Literal, Missing
+
+MAX_STEPS = 24
+
+
+class Evidence:
+    """Answers where a site stands among the contexts, and proves it with a path."""
+
+    def __init__(self, graph: CallGraph, reach: Reachability) -> None:
+        self.graph = graph
+        self.reach = reach
+        self._lost: dict[int, str | None] = {}
+
+    def context(self, hop: Hop) -> Context:
+        """Return the context of a hop: dormant also when nothing it leads to can be sent any more."""
+        found = self.context_at(hop.func, hop.op, None)
+        if found != "dormant" and hop.sinks and all(self._dead_sink(sink) for sink in hop.sinks):
+            return "dormant"
+        return found
+
+    def context_at(self, func: Func, op: int | None, sink: Sink | None) -> Context:
+        """Return the context of an operation, with the place of its file taken into account."""
+        place = module_context(func.module)
+        found = self.reach.context(func, op)
+        if sink is not None and found != "dormant" and self._dead_sink(sink):
+            return "dormant"
+        if place is not None:
+            return place if found in ("dormant", "live", "startup", "offline", place) else found
+        return "live" if found in ("example", "startup") else found
+
+    def why_dormant(self, hop: Hop) -> str:
+        """Return why a dormant hop never runs; empty for one that runs."""
+        if self.context(hop) != "dormant":
+            return ""
+        flag = self.reach.flags.closed(hop.func, hop.op)
+        if flag is not None:
+            return f"switched off: {flag}"
+        for sink in hop.sinks:
+            reason = self._dead_sink(sink)
+            if reason:
+                return reason
+        return f"nothing calls {hop.func.name}()"
+
+    def _dead_sink(self, sink: Sink) -> str | None:
+        """Return why a send can never happen: a flag that is off, or a transport that nothing ever assigns."""
+        if id(sink.call) not in self._lost:
+            flag = self.reach.flags.closed(sink.func, sink.op)
+            self._lost[id(sink.call)] = f"switched off: {flag}" if flag is not None else self._lost_receiver(sink)
+        return self._lost[id(sink.call)]
+
+    def _lost_receiver(self, sink: Sink) -> str | None:
+        node: ir.Expr = sink.call.func
+        while type(node) is ir.Attr:
+            node = node.base
+            if type(node) is not ir.Attr:
+                break
+            values = self.graph.evaluator.eval(node, Frame(sink.func, sink.op))
+            if values and all(isinstance(value, Missing) for value in values):
+                return f"{ir.source(node)} is never assigned"
+            if values and all(isinstance(value, Literal) and value.value is None for value in values):
+                return f"{ir.source(node)} is only ever None"
+        return None
+
+    def path(self, hop: Hop) -> tuple[Step, ...]:
+        """Return the way from an entry point to a hop, and on to the send it leads to."""
+        steps = list(self.path_to(hop.func, hop.op, hop.line))
+        if hop.sink is None and hop.sinks:
+            steps.extend(self._way_down(hop))
+        return tuple(steps[:MAX_STEPS])
+
+    def path_to(self, func: Func, op: int | None, line: int) -> tuple[Step, ...]:
+        steps: list[Step] = []
+        for part in self.reach.path(func):
+            if isinstance(part, Entry):
+                if part.note != "module":
+                    steps.append(Step(part.func.module.rel, part.line, part.func.symbol, part.note))
+            else:
+                steps.append(_step_of(part))
+        steps.append(Step(func.module.rel, line, func.symbol))
+        return tuple(steps)
+
+    def _way_down(self, hop: Hop) -> list[Step]:
+        """Return the calls from a hop's callee to the first send it leads to, shortest first."""
+        sink = hop.sinks[0]
+        start = hop.edge.callee if hop.edge is not None else sink.func
+        before: dict[Func, Edge] = {}
+        queue = [start]
+        seen = {start}
+        while queue and sink.func not in seen:
+            current = queue.pop(0)
+            for edge in self.graph.outgoing.get(current, ()):
+                if edge.callee not in seen:
+                    seen.add(edge.callee)
+                    before[edge.callee] = edge
+                    queue.append(edge.callee)
+        steps: list[Step] = []
+        current = sink.func
+        while current is not start and current in before:
+            steps.append(_step_of(before[current]))
+            current = before[current].caller
+        steps.reverse()
+        note = "sends response.create" if sink.kind == "response_create" else "sends audio"
+        return [*steps, Step(sink.func.module.rel, sink.call.line, sink.func.symbol, note)]
+
+
+_NOTES = {
+    "task": "starts the task", "thread": "starts the thread", "executor": "hands to an executor", "timer": "starts the timer",
+    "callback": "registers the callback", "register": "hands over the callback", "escape": "keeps a reference to",
+    "call": "calls",
+}  # fmt: skip
+
+
+def _step_of(edge: Edge) -> Step:
+    return Step(edge.caller.module.rel, edge.line, edge.caller.symbol, f"{_NOTES[edge.kind]} {edge.callee.name}()")

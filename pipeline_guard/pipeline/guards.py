@@ -1,0 +1,70 @@
+"""The sites at which an active-response flag or id is set, cleared and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.evidence import Evidence
+from pipeline_guard.pipeline.model import Site
+from pipeline_guard.pipeline.triggers import GuardReader, names_in, set_names
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import Class, Func
+from pipeline_guard.program.flow import conditions
+from pipeline_guard.vocabulary import Vocabulary
+
+
+class GuardSites:
+    """Collects guard sites in the classes and files of a lane."""
+
+    def __init__(self, graph: CallGraph, vocabulary: Vocabulary, reader: GuardReader, evidence: Evidence) -> None:
+        self.graph = graph
+        self.vocabulary = vocabulary
+        self.reader = reader
+        self.evidence = evidence
+
+    def sites(self, functions: Iterable[Func], names: frozenset[str]) -> Iterator[Site]:
+        """Yield the guard sites of the code around the given functions."""
+        modules = {func.module for func in functions}
+        classes = {func.owner_class for func in functions}
+        for module in modules:
+            for func in module.functions:
+                if func.owner_class in classes or func.owner_class is None:
+                    yield from self._in(func, names)
+
+    def _in(self, func: Func, names: frozenset[str]) -> Iterator[Site]:
+        for index, op in enumerate(func.ir.ops):
+            if func.is_dead(index):
+                continue
+            if op.kind == "test" and op.value is not None:
+                if any(self.reader.is_guard(name, names) for name in names_in(op.value)):
+                    yield self._site("guard_check", func, index, op)
+            for clearing, kind in ((False, "guard_set"), (True, "guard_clear")):
+                if any(self.reader.is_guard(name, names) for name in set_names(op, clearing=clearing)):
+                    yield self._site(kind, func, index, op)
+
+    def _site(self, kind: str, func: Func, index: int, op: ir.Op) -> Site:
+        return Site(
+            kind=kind,  # type: ignore[arg-type]
+            path=func.module.rel,
+            line=op.line,
+            end_line=op.line if op.kind == "test" else op.end_line,
+            column=1,
+            symbol=func.symbol,
+            context=self.evidence.context_at(func, index, None),
+            value=self._event(func, index),
+        )
+
+    def _event(self, func: Func, op: int) -> str:
+        """Return the event under whose test an operation stands, else the name of its function."""
+        for condition in conditions(func, op):
+            if condition.wanted and not condition.early and type(condition.test) is ir.Compare:
+                for right in condition.test.rights:
+                    items = right.items if type(right) is ir.Seq else [right]
+                    for item in items:
+                        if type(item) is ir.Const and isinstance(item.value, str) and "." in item.value:
+                            return item.value
+        return func.name
+
+
+ClassOfLane = Class

@@ -1,0 +1,283 @@
+"""Says what causes a response: greeting, user turn, tool result, timer, recovery, … and whether a guard stands before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.chains import Chains, Hop
+from pipeline_guard.pipeline.events import mentions
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import LOOPS, Func
+from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.values import Frame, Literal
+from pipeline_guard.vocabulary import Vocabulary
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_TIMERS = frozenset({"timer", "silence"})
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a response is created.  ``here`` says that the place itself shows it, not only a place above or below."""
+
+    name: str
+    here: bool
+    why: str = ""
+
+
+class TriggerReader:
+    """Reads the cause and the guard of every hop that leads to ``response.create``."""
+
+    def __init__(self, graph: CallGraph, reach: Reachability, chains: Chains, vocabulary: Vocabulary) -> None:
+        self.graph = graph
+        self.reach = reach
+        self.chains = chains
+        self.vocabulary = vocabulary
+        self._hops: dict[Func, list[Hop]] = {}
+        self._above: dict[Func, list[Hop]] = {}
+        self._causes: dict[int, Cause] = {}
+
+    def read(self, hops: list[Hop]) -> dict[int, Cause]:
+        """Return the cause of each hop, by ``id(hop)``."""
+        for hop in hops:
+            self._hops.setdefault(hop.func, []).append(hop)
+            if hop.edge is not None:
+                self._above.setdefault(hop.edge.callee, []).append(hop)
+        for hop in hops:
+            self._causes[id(hop)] = self._cause(hop)
+        for hop in hops:
+            if self._causes[id(hop)].name == "other":
+                self._causes[id(hop)] = self._from_callers(hop.func) or self._from_callee(hop) or Cause("other", False)
+        return self._causes
+
+    def _cause(self, hop: Hop) -> Cause:
+        func, op = hop.func, hop.op
+        found = self._from_condition_events(func, op)
+        if found is not None and found.name != "text_input":
+            return found
+        handler = self._from_except(func, op)
+        named = self._from_callee_name(hop)
+        flags = self._from_condition_names(func, op)
+        own = self._from_function_names(func)
+        timed = self._from_timer(hop)
+        for cause in (handler, timed if own is None or own.name in _TIMERS else None, named, found, flags, own, timed):
+            if cause is not None:
+                return cause
+        if self._after_tool_output(func, op):
+            return Cause("tool_result", True, "after a function_call_output")
+        if hop.sink is not None:
+            spoken = self._from_payload(hop)
+            if spoken is not None:
+                return spoken
+        entry = self.reach.entry_of(func)
+        if entry is not None and entry.note.startswith(("@post", "@get", "@put", "@route")):
+            return Cause("operator_http", True, entry.note)
+        return Cause("other", False)
+
+    # -- what stands at the place itself
+
+    def _from_condition_events(self, func: Func, op: int) -> Cause | None:
+        for condition in conditions(func, op):
+            if condition.early or not condition.wanted:
+                continue
+            words = set(self._strings(condition.test, Frame(func, op)))
+            for name, events in self.vocabulary.cause_events:
+                hit = words & events
+                if hit:
+                    return Cause(name, True, f"on {sorted(hit)[0]}")
+        return None
+
+    def _strings(self, test: ir.Expr, frame: Frame) -> Iterator[str]:
+        """Yield the strings that a condition compares with, through constants and enum members."""
+        stack: list[ir.Expr] = [test]
+        while stack:
+            node = stack.pop()
+            if type(node) is ir.Compare:
+                if any(op in ("!=", "not in", "is not") for op in node.ops):
+                    continue
+                for right in [node.left, *node.rights]:
+                    if type(right) is ir.Seq:
+                        stack.extend(right.items)
+                    elif type(right) in (ir.Name, ir.Attr):
+                        for value in self.graph.evaluator.eval(right, frame):
+                            if isinstance(value, Literal) and isinstance(value.value, str):
+                                yield value.value
+                    else:
+                        stack.append(right)
+            elif type(node) is ir.Const and isinstance(node.value, str):
+                yield node.value
+            elif type(node) is ir.Bool:
+                stack.extend(node.values)
+
+    def _from_condition_names(self, func: Func, op: int) -> Cause | None:
+        for condition in conditions(func, op):
+            if condition.early:
+                continue
+            for name in _names_in(condition.test):
+                cause = self._word(name)
+                if cause is not None and cause not in ("timer", "text_input", "user_turn", "error_retry"):
+                    return Cause(cause, True, f"under a test of {name}")
+        return None
+
+    def _from_except(self, func: Func, op: int) -> Cause | None:
+        for block in func.ancestors(func.ir.ops[op].block):
+            if func.ir.blocks[block].kind == "except":
+                return Cause("error_retry", True, "in an except branch")
+        return None
+
+    def _from_timer(self, hop: Hop) -> Cause | None:
+        if hop.edge is not None and hop.edge.kind == "timer":
+            name = self._word(hop.edge.callee.name) or "timer"
+            return Cause(name if name in ("recovery", "silence", "greeting") else "timer", True, "started by a timer")
+        func = hop.func
+        loop = func.loop_of(hop.op)
+        if loop is not None and func.ir.blocks[loop].kind == "while":
+            entry = func.ir.blocks[loop]
+            inside = [s for s in func.calls if entry.first <= s.op < entry.last]
+            sleeps = any(ir.source(s.call.func).rpartition(".")[2] == "sleep" for s in inside)
+            if sleeps and not self.chains.in_pump(func, hop.op):
+                silent = self._word(func.name) == "silence" or any(
+                    self._word(n) == "silence" for c in conditions(func, hop.op) for n in _names_in(c.test)
+                )
+                return Cause("silence" if silent else "timer", True, "in a loop that sleeps")
+        return None
+
+    def _after_tool_output(self, func: Func, op: int) -> bool:
+        for site in func.calls:
+            if site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
+                for node in [*site.call.args, *(k.value for k in site.call.keywords)]:
+                    for value in self.graph.evaluator.eval(node, Frame(func, site.op)):
+                        if mentions(self.graph.evaluator, value, "function_call_output"):
+                            return True
+        return False
+
+    def _from_payload(self, hop: Hop) -> Cause | None:
+        assert hop.sink is not None
+        words = ("greet", "welcome", "introduce yourself", "say hello")
+        if hop.sink.payload is not None and any(
+            any(word in text.lower() for word in words) for text in self._texts(hop.sink.payload)
+        ):
+            return Cause("greeting", True, "its instructions greet")
+        return None
+
+    def _texts(self, payload: object, depth: int = 4) -> Iterator[str]:
+        from pipeline_guard.program.values import JsonText, Mapping, Text
+
+        if isinstance(payload, Literal) and isinstance(payload.value, str):
+            yield payload.value
+        elif isinstance(payload, Text):
+            yield from (part for part in payload.parts if part)
+        elif isinstance(payload, Mapping) and depth:
+            for thunks in payload.entries.values():
+                for value in self.graph.evaluator.force_all(thunks):
+                    yield from self._texts(value, depth - 1)
+        elif isinstance(payload, JsonText) and depth:
+            for value in payload.inner:
+                yield from self._texts(value, depth - 1)
+
+    # -- names
+
+    def _from_callee_name(self, hop: Hop) -> Cause | None:
+        if hop.edge is None:
+            return None
+        name = self._word(hop.edge.callee.name)
+        return Cause(name, True, f"{hop.edge.callee.name}()") if name is not None else None
+
+    def _from_function_names(self, func: Func) -> Cause | None:
+        current: Func | None = func
+        while current is not None and current.index != 0:
+            name = self._word(current.name)
+            if name is not None:
+                return Cause(name, True, f"in {current.name}()")
+            current = current.parent
+        return None
+
+    def _word(self, name: str) -> str | None:
+        """Return the cause that a name speaks of."""
+        pieces = [piece.lower() for piece in _WORD.findall(name)]
+        joined = f"_{'_'.join(pieces)}_"
+        for cause, words in self.vocabulary.cause_words:
+            if any(f"_{word}_" in joined for word in words):
+                return cause
+        return None
+
+    # -- what the places around it say
+
+    def _from_callers(self, func: Func) -> Cause | None:
+        names = {self._causes[id(hop)].name for hop in self._above.get(func, ()) if id(hop) in self._causes}
+        names.discard("other")
+        return Cause(names.pop(), False, "from its callers") if len(names) == 1 else None
+
+    def _from_callee(self, hop: Hop) -> Cause | None:
+        if hop.edge is None:
+            return None
+        names = {self._causes[id(below)].name for below in self._hops.get(hop.edge.callee, ())}
+        names.discard("other")
+        return Cause(names.pop(), False, "from what it calls") if len(names) == 1 else None
+
+
+class GuardReader:
+    """Reads whether an active-response check stands before a send, and whether a pending mark is set before it."""
+
+    def __init__(self, graph: CallGraph, vocabulary: Vocabulary) -> None:
+        self.graph = graph
+        self.vocabulary = vocabulary
+
+    def guard(self, func: Func, op: int, names: frozenset[str] = frozenset()) -> str:
+        """Return "none", "active_checked" or "pending_set" for a send at operation ``op``."""
+        checked = [c for c in conditions(func, op) if self._checks(c.test, c.wanted, names)]
+        if not checked:
+            return "none"
+        for index, operation in enumerate(func.ir.ops):
+            if index >= op or func.is_dead(index) or not func.dominates(index, op):
+                continue
+            for name in set_names(operation, clearing=False):
+                if self.is_guard(name, names):
+                    return "pending_set"
+        return "active_checked"
+
+    def is_guard(self, name: str, names: frozenset[str]) -> bool:
+        """Say whether a name is an active-response flag: by the contract's own name for it, or by how it is called."""
+        last = name.rpartition(".")[2]
+        return last in names or self.vocabulary.is_guard_name(last)
+
+    def _checks(self, test: ir.Expr, wanted: bool, names: frozenset[str]) -> bool:
+        return any(self.is_guard(name, names) for name in _names_in(test))
+
+
+def set_names(op: ir.Op, *, clearing: bool) -> Iterator[str]:
+    """Yield the names that an operation sets (or clears: assigns None, False, 0 or ""; ``.clear()`` on an event)."""
+    value = op.value
+    if op.kind == "assign" and value is not None:
+        empty = type(value) is ir.Const and not value.value
+        if empty is clearing:
+            yield from (ir.source(target) for target in op.targets if type(target) in (ir.Name, ir.Attr))
+    if op.kind == "expr":
+        call = value.value if type(value) is ir.Await else value
+        if type(call) is ir.Call and type(call.func) is ir.Attr:
+            if call.func.name == ("clear" if clearing else "set"):
+                yield ir.source(call.func.base)
+
+
+def _names_in(node: ir.Expr) -> Iterator[str]:
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if type(current) is ir.Name:
+            yield current.id
+        elif type(current) is ir.Attr:
+            yield current.name
+            stack.append(current.base)
+        elif type(current) is ir.Call and ir.source(current.func) in ("getattr", "hasattr") and len(current.args) > 1:
+            if type(current.args[1]) is ir.Const:
+                yield str(current.args[1].value)
+        else:
+            stack.extend(ir.children(current))
+
+
+names_in = _names_in
+LOOP_KINDS = LOOPS
