@@ -25,6 +25,8 @@ _RECEIVES = frozenset({
     "iter_bytes", "get_message", "read_message", "listen", "events", "__anext__", "recv_bytes", "wait_message", "aiter",
 })  # fmt: skip
 _TAKES = frozenset({"get", "get_nowait", "popleft", "read", "readexactly", "readframes", "recvfrom", "sleep", "wait"})
+_WAITS = frozenset({"gather", "wait", "TaskGroup", "create_task_group", "join", "as_completed", "run_forever", "open_nursery"})
+_TASKS = frozenset({"create_task", "ensure_future"})
 _STREAM_WORDS = (
     "ws", "websocket", "socket", "connection", "conn", "stream", "client", "session", "reader", "channel", "message",
 )  # fmt: skip
@@ -141,6 +143,8 @@ class Chains:
         if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
             return
         if edge.kind == "callback" and self.reach.entry_of(func) is not None:
+            return
+        if caller.index == 0 and edge.site is not None and _is_program_start(caller, edge):
             return
         below = walk.below(func, self._infeasible(walk, func, edge))
         if not below or self._other_message(walk.kind, caller, edge.op):
@@ -263,7 +267,9 @@ class Chains:
         """Say whether the way up ends in ``func``, coming from operation ``op`` that calls ``below``."""
         if func.index == 0 or self.reach.entry_of(func) is not None:
             return True
-        return self.in_pump(func, op, audio=kind == "audio_send") or self.is_owner(func, below)
+        if kind == "audio_send":
+            return self.in_pump(func, op, audio=True) or self.is_owner(func, below)
+        return self.has_pump(func) or self.is_owner(func, below)
 
     def in_pump(self, func: Func, op: int, *, audio: bool = False) -> bool:
         """Say whether an operation stands in a loop that reads messages (for audio: or a queue, or a device)."""
@@ -291,21 +297,50 @@ class Chains:
         return False
 
     def is_owner(self, func: Func, below: Func | None = None) -> bool:
-        """Say whether a function starts message loops (other than ``below``): it owns the session."""
+        """Say whether a function runs message loops (other than ``below``) to their end: it owns the session.
+
+        One that only starts a loop in the background and returns (``connect()``) does not.
+        """
         if func not in self._owners:
+            waits = self._waits(func)
             self._owners[func] = {
                 edge.callee
                 for edge in self.graph.outgoing.get(func, ())
-                if edge.kind in ("task", "thread", "executor") or (edge.kind == "call" and edge.callee.ir.is_async)
+                if (edge.kind in ("task", "thread", "executor") and waits) or (edge.kind == "call" and edge.callee.ir.is_async)
                 if edge.callee is not func and self.has_pump(edge.callee)
             }
         return bool(self._owners[func] - {below})
+
+    def _waits(self, func: Func) -> bool:
+        """Say whether a function waits for what it starts: ``gather``, ``wait``, a task group, ``await task``, ``join``."""
+        if any(ir.source(site.call.func).rpartition(".")[2] in _WAITS for site in func.calls):
+            return True
+        started = {
+            ir.source(target)
+            for op in func.ir.ops
+            if op.kind == "assign" and type(op.value) is ir.Call and ir.source(op.value.func).rpartition(".")[2] in _TASKS
+            for target in op.targets
+        }
+        return any(
+            type(op.value) is ir.Await and ir.source(op.value.value) in started
+            for op in func.ir.ops
+            if op.value is not None
+        )
 
     def has_pump(self, func: Func) -> bool:
         """Say whether a function's own body reads messages in a loop."""
         return any(
             block.kind in LOOPS and self._is_pump(func, index, False) for index, block in enumerate(func.ir.blocks)
         )
+
+
+def _is_program_start(module_body: Func, edge: Edge) -> bool:
+    """Say whether a call at module level runs the whole program (``asyncio.run(main())``)."""
+    for site in module_body.calls:
+        if site.call is edge.site:
+            names = {ir.source(outer.func).rpartition(".")[2] for outer in site.outer}
+            return bool(names & {"run", "run_until_complete"}) or edge.callee.name == "main"
+    return False
 
 
 def _passes_through(edge: Edge) -> bool:

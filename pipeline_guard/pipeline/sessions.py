@@ -32,8 +32,8 @@ _PARTIAL = frozenset({
     "type", "instructions", "tools", "tool_choice", "temperature", "max_output_tokens", "max_response_output_tokens",
     "metadata", "prompt", "tracing", "include", "truncation", "model", "voice",
 })  # fmt: skip
-_WRAPPERS = ("session",)
-_DEFINITIVE = ("off", "on", "default_on", "no_vad")
+# Turn detection written further down than this belongs to other settings.
+_SPAN = 60
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ class SessionReader:
             whole = [(f, n) for f, n in self._place(session) if f is not sink.func]
             inner = [(f, n) for f, n in self._places(None, [session]) if f is not sink.func and (f, n) not in whole]
             apart = [(f, n) for f, n in inner if f not in [outer for outer, _ in whole]]
-            for func, line in apart or whole or inner:
+            for func, line in apart or whole[:1] or inner:
+                last = max([line, *(n for f, n in inner if f is func and line <= n <= line + _SPAN)])
                 if not self._is_covered(func.module.rel, line):
-                    yield self._config(func, None, line, line, self._decides(session), None, note)
+                    yield self._config(func, None, line, last, self._decides(session), None, note)
 
     def _config(
         self, func: Func, op: int | None, line: int, end_line: int, value: str, sink: Sink | None, note: str = ""

@@ -192,7 +192,7 @@ class SinkFinder:
             self.relay_ops.add((func, site.op))
         if not typed and not parameters:
             self._note_queue(func, site, values, provider)
-            if confidence == "high" and any(self._from_inbound(value) for value in values):
+            if confidence == "high" and self._passes_on(func, site, argument, values):
                 note = "passes on what the other side sent, unread"
                 self._add(Sink("audio_send", func, site.op, call, None, provider, "medium", note, argument))
         return bool(typed or parameters)
@@ -265,6 +265,37 @@ class SinkFinder:
             if provider is not None:
                 found.append(provider)
         return found
+
+    def _passes_on(self, func: Func, site: CallSite, argument: ir.Expr, values: Values) -> bool:
+        """Say whether what is sent to the model is a message of the other side, received here and not looked into."""
+        if any(self._from_inbound(value) for value in values):
+            return True
+        if type(argument) is not ir.Name or type(site.call.func) is not ir.Attr:
+            return False
+        model = ir.source(site.call.func.base)
+        for definition in func.reaching(argument.id, site.op)[0]:
+            value = func.ir.ops[definition].value
+            while type(value) in (ir.Await, ir.Elem):
+                value = value.value  # type: ignore[union-attr]
+            if type(value) is ir.Name and value.id != model and value.id in self._sockets_of(func):
+                return True
+            if type(value) is not ir.Call:
+                continue
+            receiving = [value.func, *value.args]
+            for node in receiving:
+                if type(node) is ir.Attr and node.name in _RECEIVES and ir.source(node.base) != model:
+                    return True
+        return False
+
+    @staticmethod
+    def _sockets_of(func: Func) -> frozenset[str]:
+        """Return the parameters of a function and of those around it that are called like a socket."""
+        names: set[str] = set()
+        current: Func | None = func
+        while current is not None:
+            names |= {name for name in current.params if name.lower().endswith(("ws", "websocket", "socket"))}
+            current = current.parent
+        return frozenset(names)
 
     def _from_inbound(self, value: Value) -> bool:
         """Say whether a value was received from the caller's side and not looked into."""
@@ -414,6 +445,7 @@ class SinkFinder:
         return bool(targets) and all(_is_hollow(target) for target in targets)
 
 
+_RECEIVES = frozenset({"recv", "receive", "receive_text", "receive_bytes"})
 _OPENERS = frozenset({"connect", "ws_connect", "aconnect_ws", "connect_ws", "WebSocketApp", "create_connection"})
 
 

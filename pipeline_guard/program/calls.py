@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
-from pipeline_guard.program.code import CallSite, Class, Func, Reference
+from pipeline_guard.program.code import CallSite, Class, Func, Module, Reference
 from pipeline_guard.program.evaluate import Evaluator, Values
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.models import PLAIN_BASES
@@ -96,20 +96,27 @@ class CallGraph:
                 yield edge.call, Frame(edge.caller, edge.op, None, 2), edge.bound
 
     def build(self) -> None:
-        """Resolve every call; repeat for what needed callers' arguments until nothing new is found."""
-        self._names = self._callable_names()
-        pending = [
-            (func, site)
-            for func in list(self.program.functions())
-            for site in func.calls
-            if self._may_matter(func, site.call.func) and not func.is_dead(site.op)
-        ]
-        self._add_references()
-        self._add_decorators()
+        """Resolve every call; repeat for what needed callers' arguments until nothing new is found.
+
+        Reading values can load further modules; their calls join in.
+        """
+        pending: list[tuple[Func, CallSite]] = []
+        quiet: list[tuple[Func, CallSite]] = []
+        known: set[Module] = set()
         for _ in range(MAX_ROUNDS):
             before = len(self._seen)
+            fresh = [module for module in self.program.modules.values() if module not in known]
+            known.update(fresh)
+            self._names = self._callable_names()
+            functions = [func for module in fresh for func in module.functions]
+            quiet += [(func, site) for func in functions for site in func.calls if not func.is_dead(site.op)]
+            if fresh:
+                pending += [entry for entry in quiet if self._may_matter(entry[0], entry[1].call.func)]
+                quiet = [entry for entry in quiet if not self._may_matter(entry[0], entry[1].call.func)]
+            self._add_references(functions)
+            self._add_decorators(functions)
             pending = [(func, site) for func, site in pending if not self._resolve(func, site)]
-            if len(self._seen) == before:
+            if len(self._seen) == before and len(known) == len(self.program.modules):
                 break
             self.evaluator.forget()
         self._by_name(pending)
@@ -242,9 +249,9 @@ class CallGraph:
 
     # -- functions handed on as values
 
-    def _add_references(self) -> None:
+    def _add_references(self, functions: list[Func]) -> None:
         names = self.program.functions_by_name
-        for func in list(self.program.functions()):
+        for func in functions:
             for reference in func.references:
                 node = reference.node
                 last = node.id if type(node) is ir.Name else node.name if type(node) is ir.Attr else ""
@@ -273,9 +280,9 @@ class CallGraph:
         call = _spawned_call(outer, name, reference.node)
         self._edge(func, reference.op, value.func, kind, call, outer, bound, "high" if kind != "callback" else "medium")
 
-    def _add_decorators(self) -> None:
+    def _add_decorators(self, functions: list[Func]) -> None:
         """Add the call that applying a decorator of the program is: it may register the function it is given."""
-        for func in list(self.program.functions()):
+        for func in functions:
             for decorator in func.ir.decorators:
                 outer = func.parent or func.module.body
                 for value in self.evaluator.eval(decorator, Frame(outer, None)):

@@ -473,12 +473,26 @@ class Evaluator:
         results: Values = []
         for base in self.eval(node.base, frame):
             results.extend(self.attribute(base, node.name, frame))
+        if all(value is UNKNOWN or isinstance(value, External) for value in results):
+            results = [*self._shared_state(ir.source(node.base), node.name), *results]
         text = f"{ir.source(node.base)}.{node.name}"
         if type(node.base) is ir.Name and node.base.id == frame.func.self_name:
             results = self._self_mutations(text, results, frame)
         else:
             results = self._mutated(text, results, frame)
         return results or [UNKNOWN]
+
+    def _shared_state(self, base: str, name: str) -> Values:
+        """Return what is stored as ``app.state.name`` anywhere, for a read of ``request.app.state.name``."""
+        last = base.rpartition(".")[2]
+        if last not in models.SHARED_STATE:
+            return []
+        results: Values = []
+        for function, index, target in self._stores().get(name, ()):
+            op = function.ir.ops[index]
+            if ir.source(target.base).rpartition(".")[2] == last and op.value is not None and op.kind == "assign":
+                results.extend(v for v in self.eval(op.value, Frame(function, index, None, 2)) if v is not UNKNOWN)
+        return _without_none(_unique(results))
 
     def _self_mutations(self, text: str, values: Values, frame: Frame) -> Values:
         cls = frame.func.owner_class
@@ -640,8 +654,8 @@ class Evaluator:
             return [UNKNOWN]
         return self.eval(node, frame)
 
-    def _stored_attribute(self, cls: Class, name: str) -> Values:
-        """Return what code outside the class stores into ``something.name`` where something is of this class."""
+    def _stores(self) -> dict[str, list[tuple[Func, int, ir.Attr]]]:
+        """Return attribute name → the stores to it on anything but ``self``, over all loaded modules."""
         if self._attribute_stores is None or self._modules_seen != len(self.program.modules):
             self._attribute_stores = {}
             self._modules_seen = len(self.program.modules)
@@ -652,8 +666,12 @@ class Evaluator:
                             type(target.base) is ir.Name and target.base.id == function.self_name
                         ):
                             self._attribute_stores.setdefault(target.name, []).append((function, index, target))
+        return self._attribute_stores
+
+    def _stored_attribute(self, cls: Class, name: str) -> Values:
+        """Return what code outside the class stores into ``something.name`` where something is of this class."""
         results: Values = []
-        for function, index, target in self._attribute_stores.get(name, ()):
+        for function, index, target in self._stores().get(name, ()):
             op = function.ir.ops[index]
             frame = Frame(function, index, None, 2)
             bases = self.eval(target.base, frame)

@@ -37,6 +37,8 @@ PLAIN_BASES = frozenset({
     "abc.ABC", "builtins.object", "typing.Protocol", "typing.Generic", "typing_extensions.Protocol",
     "threading.Thread", "builtins.Exception",
 })  # fmt: skip
+# Objects of frameworks on which an application keeps what all its handlers share.
+SHARED_STATE = frozenset({"state", "session_state", "app_state", "app", "current_app", "g", "extensions"})
 CONTAINER_ANNOTATIONS = frozenset({
     "list", "List", "dict", "Dict", "set", "Set", "tuple", "Tuple", "Sequence", "Iterable", "Iterator", "Mapping",
     "MutableMapping", "defaultdict", "DefaultDict", "deque", "Deque", "OrderedDict", "WeakValueDictionary",
@@ -54,6 +56,7 @@ _FIRST_ARGUMENT = frozenset({
     "asyncio.shield", "asyncio.run", "asyncio.run_coroutine_threadsafe", "attrs.asdict", "attr.asdict",
     "asgiref.sync.async_to_sync", "types.MappingProxyType",
 })  # fmt: skip
+_RUNNERS = (".run_in_executor", "asyncio.to_thread", ".run_in_threadpool", "anyio.to_thread.run_sync")
 _DUMP_METHODS = frozenset({
     "model_dump", "model_dump_json", "dict", "json", "to_dict", "to_json", "asdict", "serialize", "as_dict",
     "to_message", "to_event",
@@ -84,9 +87,20 @@ def call_result(evaluator: Evaluator, target: External, node: ir.Call | None, fr
         return [Computed(path.rpartition(".")[2])]
     if path == "typing.cast" and len(node.args) == 2:
         return evaluator.eval(node.args[1], frame)
+    if path.endswith(_RUNNERS):
+        return _run_elsewhere(evaluator, path, node, frame)
     if path in _FIRST_ARGUMENT and node.args:
         return evaluator.eval(node.args[0], frame)
     return None
+
+
+def _run_elsewhere(evaluator: Evaluator, path: str, node: ir.Call, frame: Frame) -> list[Value] | None:
+    """Return what ``to_thread(f, x)`` or ``run_in_executor(None, f, x)`` gives: what ``f(x)`` gives."""
+    skip = 1 if path.endswith("run_in_executor") else 0
+    if len(node.args) <= skip:
+        return None
+    function, rest = node.args[skip], node.args[skip + 1 :]
+    return evaluator.eval(ir.Call(function, rest, node.keywords, node.line, node.end_line, node.column), frame)
 
 
 def _loaded(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value] | None:
