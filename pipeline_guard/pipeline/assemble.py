@@ -224,6 +224,7 @@ class Assembler:
             note="; ".join(note for note in notes if note),
             confidence=self._confidence(hop),
             reached_from=self.evidence.path(hop),
+            callee=_place(hop.edge.callee) if hop.edge is not None else None,
             leads_to=tuple(dict.fromkeys(_place(sink.func) for sink in hop.sinks)) if hop.sink is None else (),
         )
 

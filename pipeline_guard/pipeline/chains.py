@@ -233,13 +233,13 @@ class Chains:
 
     def _queue_around(self, func: Func, op: int) -> QueueKey | None:
         """Return the queue that the loop around an operation takes its work from."""
-        loop = func.loop_of(op)
-        if loop is None:
-            return None
-        entry = func.ir.blocks[loop]
-        for key, gets in self.queues.gets.items():
-            if any(get.func is func and entry.first <= get.op < entry.last for get in gets):
-                return key
+        for loop in reversed(func.ancestors(func.ir.ops[op].block)):
+            entry = func.ir.blocks[loop]
+            if entry.kind not in LOOPS:
+                continue
+            for key, gets in self.queues.gets.items():
+                if any(get.func is func and entry.first <= get.op < entry.last for get in gets):
+                    return key
         return None
 
     def _worker_puts(self, walk: _Walk, func: Func) -> list[Hop]:

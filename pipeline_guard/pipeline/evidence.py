@@ -12,6 +12,8 @@ from pipeline_guard.program.reach import Entry, Reachability, module_context
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
+# Why a call is dormant whose own place runs: what it leads to can never send.
+NOT_HERE = "what it calls can never send"
 
 
 class Evidence:
@@ -45,18 +47,18 @@ class Evidence:
             return ""
         flag = self.reach.flags.closed(hop.func, hop.op)
         if flag is not None:
-            return f"switched off: {flag}"
+            return flag
         for sink in hop.sinks:
             reason = self._dead_sink(sink)
             if reason:
-                return reason
+                return reason if hop.sink is not None else f"{NOT_HERE} ({reason})"
         return f"nothing calls {hop.func.name}()"
 
     def _dead_sink(self, sink: Sink) -> str | None:
         """Return why a send can never happen: a flag that is off, or a transport that nothing ever assigns."""
         if id(sink.call) not in self._lost:
             flag = self.reach.flags.closed(sink.func, sink.op)
-            self._lost[id(sink.call)] = f"switched off: {flag}" if flag is not None else self._lost_receiver(sink)
+            self._lost[id(sink.call)] = flag if flag is not None else self._lost_receiver(sink)
         return self._lost[id(sink.call)]
 
     def _lost_receiver(self, sink: Sink) -> str | None:

@@ -50,7 +50,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     ``line`` is the first line of the call or statement, ``end_line`` its last (both 1-based), ``column`` 1-based.
     ``reached_from`` leads from an entry point to this site; the site itself is its last step.  Fields that do not
     apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a call
-    ends in; ``cause_here`` says that this very place shows its cause (a timer, an ``except``), not one above or below.
+    ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer, an ``except``), not one above or below.
     """
 
     kind: Kind
@@ -70,6 +70,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Confidence = "high"
     reached_from: tuple[Step, ...] = ()
     leads_to: tuple[str, ...] = ()
+    callee: str | None = None
     cause_here: bool = False
 
 

@@ -27,10 +27,9 @@ from pipeline_guard.program.values import (
 )
 from pipeline_guard.vocabulary import Settings, Vocabulary
 
-# Settings that can be changed in mid-call without touching turn detection: such an update decides nothing.
-_PARTIAL = frozenset({
-    "type", "instructions", "tools", "tool_choice", "temperature", "max_output_tokens", "max_response_output_tokens",
-    "metadata", "prompt", "tracing", "include", "truncation", "model", "voice",
+# An update without any of these changes something in mid-call; it says nothing about who creates responses.
+_DECISIVE = frozenset({
+    "turn_detection", "audio", "input_audio_format", "output_audio_format", "modalities", "output_modalities",
 })  # fmt: skip
 # Turn detection written further down than this belongs to other settings.
 _SPAN = 60
@@ -58,12 +57,17 @@ class SessionReader:
         self.vocabulary = vocabulary
         self.finder = finder
         self._covered: list[tuple[str, int, int]] = []
+        self._partial_counts = False
 
     def read(self, sinks: Iterable[Sink]) -> list[Config]:
         """Return the configurations, first those that are sent, then those that are only written down."""
         found: list[Config] = []
-        for sink in sinks:
-            if sink.kind == "auto_response":
+        updates = [sink for sink in sinks if sink.kind == "auto_response"]
+        for sink in updates:
+            found.extend(self._of_update(sink))
+        if updates and not found:  # a backend whose only update leaves turn detection out runs on the default
+            self._partial_counts = True
+            for sink in updates:
                 found.extend(self._of_update(sink))
         for func in list(self.graph.program.functions()):
             if is_test(func.module):
@@ -83,7 +87,7 @@ class SessionReader:
         if not sessions or all(_is_unknown(value) for value in sessions):
             yield self._config(sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, "settings not readable")
             return
-        if all(self._is_partial(value) for value in sessions):
+        if not self._partial_counts and all(self._is_partial(value) for value in sessions):
             self._covered.append((sink.func.module.rel, sink.call.line, sink.call.end_line))
             return
         value = _agreed([self._decides(session) for session in sessions])
@@ -127,9 +131,7 @@ class SessionReader:
         return [] if has_field(payload, "session") or has_field(payload, "\0data") else [payload]
 
     def _is_partial(self, session: Value) -> bool:
-        if isinstance(session, Mapping):
-            return not session.open and set(session.entries) <= _PARTIAL - {"voice", "model"}
-        return False
+        return isinstance(session, Mapping) and not session.open and not set(session.entries) & _DECISIVE
 
     # -- what settings say
 

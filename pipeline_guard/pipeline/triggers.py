@@ -18,6 +18,10 @@ from pipeline_guard.vocabulary import Vocabulary
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _TIMERS = frozenset({"timer", "silence"})
+_SPAWNS = frozenset({"task", "thread", "executor", "timer", "callback"})
+_HTTP = ("@post", "@get", "@put", "@route", "@api_route")
+# Causes that are read off words many functions bear: a clearer sign goes before them.
+_WEAK = frozenset({"text_input", "user_turn", "server_event", "other"})
 
 
 @dataclass(frozen=True)
@@ -50,33 +54,44 @@ class TriggerReader:
         for hop in hops:
             self._causes[id(hop)] = self._cause(hop)
         for hop in hops:
+            cause = self._causes[id(hop)]
+            if cause.name in _WEAK and hop.sink is not None:
+                self._causes[id(hop)] = self._from_callers(hop.func) or cause
+        for hop in hops:
             if self._causes[id(hop)].name == "other":
                 self._causes[id(hop)] = self._from_callers(hop.func) or self._from_callee(hop) or Cause("other", False)
         return self._causes
 
     def _cause(self, hop: Hop) -> Cause:
+        """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
         func, op = hop.func, hop.op
-        found = self._from_condition_events(func, op)
-        if found is not None and found.name != "text_input":
-            return found
-        handler = self._from_except(func, op)
+        event = self._from_condition_events(func, op)
         named = self._from_callee_name(hop)
-        flags = self._from_condition_names(func, op)
         own = self._from_function_names(func)
         timed = self._from_timer(hop)
-        for cause in (handler, timed if own is None or own.name in _TIMERS else None, named, found, flags, own, timed):
-            if cause is not None:
-                return cause
-        if self._after_tool_output(func, op):
-            return Cause("tool_result", True, "after a function_call_output")
-        if hop.sink is not None:
-            spoken = self._from_payload(hop)
-            if spoken is not None:
-                return spoken
+        signs = [
+            named if hop.edge is not None and hop.edge.kind in _SPAWNS and _is_strong(named) else None,
+            event if _is_strong(event) else None,
+            self._from_except(func, op),
+            timed if own is None or own.name in _TIMERS else None,
+            named if _is_strong(named) else None,
+            self._from_condition_names(func, op),
+            own if _is_strong(own) else None,
+            timed,
+            Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
+            self._from_neighbours(func, op),
+            self._from_payload(hop) if hop.sink is not None else None,
+            event,
+            named,
+            own,
+        ]
+        found = next((sign for sign in signs if sign is not None), None)
         entry = self.reach.entry_of(func)
-        if entry is not None and entry.note.startswith(("@post", "@get", "@put", "@route")):
+        if entry is not None and entry.note.startswith(_HTTP) and (found is None or not _is_strong(found)):
             return Cause("operator_http", True, entry.note)
-        return Cause("other", False)
+        if found is None or (not _is_strong(found) and not found.here):
+            return Cause("other", False)
+        return found
 
     # -- what stands at the place itself
 
@@ -144,6 +159,19 @@ class TriggerReader:
                     self._word(n) == "silence" for c in conditions(func, hop.op) for n in _names_in(c.test)
                 )
                 return Cause("silence" if silent else "timer", True, "in a loop that sleeps")
+        return None
+
+    def _from_neighbours(self, func: Func, op: int) -> Cause | None:
+        """Read the flags set in the same suite just before: ``self.greeting_sent = True``."""
+        block = func.ir.ops[op].block
+        outer = {block, func.ir.blocks[block].parent}
+        for operation in func.ir.ops[max(0, op - 8) : op]:
+            if operation.block in outer and operation.kind == "assign":
+                for target in operation.targets:
+                    if type(target) in (ir.Name, ir.Attr):
+                        cause = self._word(ir.source(target).rpartition(".")[2])
+                        if cause in ("greeting", "silence", "recovery", "end_call"):
+                            return Cause(cause, True, f"beside {ir.source(target)}")
         return None
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
@@ -261,6 +289,10 @@ def set_names(op: ir.Op, *, clearing: bool) -> Iterator[str]:
         if type(call) is ir.Call and type(call.func) is ir.Attr:
             if call.func.name == ("clear" if clearing else "set"):
                 yield ir.source(call.func.base)
+
+
+def _is_strong(cause: Cause | None) -> bool:
+    return cause is not None and cause.name not in _WEAK
 
 
 def _names_in(node: ir.Expr) -> Iterator[str]:

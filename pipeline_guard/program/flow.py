@@ -65,7 +65,7 @@ class Flags:
         for condition in conditions(func, op):
             truth = self.truth(condition.test, Frame(func, func.ir.blocks[condition.block].first or None))
             if truth is not None and truth is not condition.wanted:
-                return ir.source(_subject(condition.test))
+                return _described(_subject(condition.test))
         return None
 
     def truth(self, test: ir.Expr, frame: Frame) -> bool | None:
@@ -86,7 +86,8 @@ class Flags:
             return self._constant_name(test, frame)  # type: ignore[arg-type]
         if kind is ir.Attr:
             values = self.evaluator.eval(test, frame)
-            if values and all(isinstance(value, Missing) for value in values):
+            own = type(test.base) is ir.Name and test.base.id == frame.func.self_name  # type: ignore[union-attr]
+            if own and values and all(isinstance(value, Missing) for value in values):
                 return False
             if self._is_module_constant(test, frame):  # type: ignore[arg-type]
                 return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
@@ -123,6 +124,12 @@ def _agreed(values: list[object]) -> bool | None:
         return None
     truths = {bool(value) for value in values}
     return truths.pop() if len(truths) == 1 else None
+
+
+def _described(test: ir.Expr) -> str:
+    if type(test) is ir.Call and len(test.args) == 2 and type(test.args[1]) is ir.Const:
+        return f"{ir.source(test.args[0])}.{test.args[1].value} is never assigned"
+    return f"switched off: {ir.source(test)}"
 
 
 def _subject(test: ir.Expr) -> ir.Expr:

@@ -1,0 +1,34 @@
+"""Asks the questions of the contract of a pipeline map and returns the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pipeline_guard.checks import audio, gate, responses
+from pipeline_guard.checks.report import Draft, Reporter
+from pipeline_guard.config import Config
+from pipeline_guard.findings import Finding
+from pipeline_guard.pipeline.model import Lane, PipelineMap
+from pipeline_guard.rulebook import load_rules
+
+LaneCheck = Callable[[Lane], Iterator[Draft]]
+LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS}
+
+
+def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
+    """Return the findings of the selected rules, each once, ordered by place.
+
+    Lanes of other services than OpenAI Realtime are shown in the map and never judged.
+    """
+    rules = {rule.id: rule for rule in load_rules()}
+    reporter = Reporter(pipeline_map, config, rules)
+    for rule_id, check in LANE_CHECKS.items():
+        if config.is_selected(rule_id):
+            for lane in pipeline_map.lanes:
+                if lane.provider == "openai":
+                    for draft in check(lane):
+                        reporter.add(rule_id, draft, lane)
+    if config.is_selected("PG901"):
+        for draft in gate.cannot_parse(pipeline_map):
+            reporter.add("PG901", draft, None)
+    return reporter.findings()
