@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 # libcst's parser is native code without a limit of its own: nesting that is too deep ends the process instead of
 # raising an exception.  It holds for thousands of levels; CPython gives up at 200 brackets.
 _HEAVIEST = 4_000
-_MOST_ELIFS = 1_000
+_MOST_LINKS = 1_000
 _BRACKET, _AFTER_BRACKET, _STRING = 20, 4, 4
 
 _CODE = re.compile(r"""#[^\n]*|\\\n|[^\W\d]{0,3}('''|\"\"\"|'|")|[\w.]+|[^\S\n]+|.""", re.DOTALL)
-_TEXT = {
-    quote: re.compile(rf"\\[^{{}}]|\{{\{{|\}}\}}|[{{\n]|{quote}", re.DOTALL) for quote in ("'", '"', "'''", '"""')
-}
+_TEXT = {quote: re.compile(rf"\\[^{{}}]|\{{\{{|\}}\}}|[{{\n]|{quote}", re.DOTALL) for quote in ("'", '"', "'''", '"""')}
 
 
 def parse_newer(source: str) -> ast.Module:
@@ -29,17 +27,14 @@ def parse_newer(source: str) -> ast.Module:
     F- and t-strings are JoinedStr as in Python 3.12, ``type X = …`` is an assignment, type parameters are gone and
     ``except*`` is ``except``.  Raises SyntaxError, and RecursionError for code that nests too deeply.
     """
-    import libcst as cst
-
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     _check_nesting(source)
     mark = "_fstring_"
     while mark in source:
         mark += "_"
     try:
-        rewriter = _new_rewriter(mark)
-        older = rewriter.text(cst.parse_module(source).visit(rewriter))
-    except RecursionError:
+        older = _Rewriter(mark).older(source)
+    except (RecursionError, MemoryError):
         raise
     except Exception as error:  # besides its ParserSyntaxError libcst raises errors of its own logic and of Unicode
         return _parse_as_is(source, error)
@@ -78,9 +73,9 @@ def _check_nesting(source: str) -> None:
     """Raise RecursionError for code that could exhaust the stack of libcst's parser.
 
     The weight of a place is what stands before it at its own and all outer levels of brackets since the last comma or
-    line end there: no chain or nesting is deeper than that.
+    line end there: no chain or nesting is deeper than that, save for those of ``elif`` and ``lambda``.
     """
-    weight = elifs = position = 0
+    weight = links = position = 0
     stack: list[int | tuple[str, bool]] = []  # the weight outside of each open bracket; each open string
     while position < len(source):
         top = stack[-1] if stack else 0
@@ -111,30 +106,66 @@ def _check_nesting(source: str) -> None:
                 stack.pop()
                 weight = top + _AFTER_BRACKET
             elif token == "," or (token == "\n" and not stack):
-                weight = top
+                weight = top + _BRACKET if stack else 0
             elif not token.isspace() and token[0] not in "#\\":
                 weight += len(token)
-                elifs += token == "elif"
-        if weight > _HEAVIEST or elifs > _MOST_ELIFS:
+                links += token in ("elif", "lambda")
+        if weight > _HEAVIEST or links > _MOST_LINKS:
             raise RecursionError("nests too deeply to be parsed")
 
 
-def _new_rewriter(mark: str) -> Any:
-    """Return a visitor that spells a module in the syntax of Python 3.10; its ``text`` gives the code of a node.
+class _Rewriter:
+    """Spells a module in the syntax of Python 3.10.
 
     Strings become ``mark[("text", [(expression), "conversion", (spec,)],)]``, which may span lines and hold any
     expression; ``_Restorer`` turns that into the node which the string would have been.
     """
+
+    def __init__(self, mark: str) -> None:
+        import libcst as cst
+
+        self.mark = mark
+        self.text = cst.Module([]).code_for_node
+        # libcst 1.8.0 has no t-strings.
+        templated = [getattr(cst, "TemplatedString", cst.FormattedString)]
+        self.strings: tuple[type[cst.CSTNode], ...] = (cst.FormattedString, cst.ConcatenatedString, *templated)
+        self.snippets: list[str] = []
+        self.visitor = _visitor(self)
+
+    def older(self, code: str) -> str:
+        import libcst as cst
+
+        return self.pasted(self.text(cst.parse_module(code).visit(self.visitor)))
+
+    def paste(self, code: str) -> cst.Name:
+        """Return a name, in parentheses that keep it apart from a keyword before it, to stand for the code."""
+        import libcst as cst
+
+        self.snippets.append(code)
+        name = f"{self.mark}{len(self.snippets) - 1}_"
+        return cst.Name(name, lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+
+    def pasted(self, code: str) -> str:
+        """Return the code with the snippets in the place of their names."""
+        return re.sub(rf"{self.mark}([0-9]+)_", lambda name: self.pasted(self.snippets[int(name[1])]), code)
+
+    def leave(self, original: Any, updated: Any) -> Any:
+        if isinstance(original, self.strings):
+            return _older_string(original, self)
+        rewrite = _REWRITES.get(type(original).__name__)
+        return updated if rewrite is None else rewrite(updated, self)
+
+
+def _visitor(rewriter: _Rewriter) -> cst.CSTTransformer:
+    """Return the hook for libcst's walk; its base class is only at hand once libcst has been imported."""
     import libcst as cst
 
-    module = cst.Module([])
-    strings = (cst.FormattedString, cst.ConcatenatedString, *_templated())
-
-    class Rewriter(cst.CSTTransformer):  # type: ignore[misc,unused-ignore]
-        text = staticmethod(module.code_for_node)
-
+    class Visitor(cst.CSTTransformer):
         def on_visit(self, node: cst.CSTNode) -> bool:
-            return not isinstance(node, strings)
+            return not isinstance(node, rewriter.strings)
+
+        def on_leave(self, original_node: Any, updated_node: Any) -> Any:
+            return rewriter.leave(original_node, updated_node)
 
         def on_visit_attribute(self, node: cst.CSTNode, attribute: str) -> None:
             """Looking for a method for every attribute takes most of the time of a visit, and there are none."""
@@ -142,28 +173,14 @@ def _new_rewriter(mark: str) -> Any:
         def on_leave_attribute(self, original_node: cst.CSTNode, attribute: str) -> None:
             """See above."""
 
-        def on_leave(self, original_node: Any, updated_node: Any) -> Any:
-            if isinstance(original_node, strings):
-                return _older_string(original_node, self, mark)
-            rewrite = _REWRITES.get(type(original_node).__name__)
-            return updated_node if rewrite is None else rewrite(updated_node, self.text)
-
-    return Rewriter()
+    return Visitor()
 
 
-def _templated() -> tuple[type[cst.CSTNode], ...]:
-    """Return the class of t-strings; libcst 1.8.0 has none."""
-    import libcst as cst
-
-    found = getattr(cst, "TemplatedString", None)
-    return () if found is None else (found,)
-
-
-def _older_string(node: Any, rewriter: Any, mark: str) -> Any:
+def _older_string(node: Any, rewriter: _Rewriter) -> cst.BaseExpression:
     import libcst as cst
 
     pieces: list[str] = []
-    rest = node
+    rest: Any = node
     formatted = False
     while rest is not None:
         piece, rest, between = (
@@ -177,12 +194,13 @@ def _older_string(node: Any, rewriter: Any, mark: str) -> Any:
             formatted = True
             pieces.append(_parts(piece.parts, piece, rewriter) + between)
     if not formatted:
-        return node
-    # Names are printed as they are.  The parentheses keep the mark apart from a keyword before the string.
-    return cst.Name(f"({mark}[({''.join(pieces)})])", lpar=node.lpar, rpar=node.rpar)
+        plain: cst.BaseExpression = node
+        return plain
+    name = rewriter.paste(f"{rewriter.mark}[({''.join(pieces)})]")
+    return name.with_changes(lpar=[*node.lpar, *name.lpar], rpar=[*name.rpar, *node.rpar])
 
 
-def _parts(parts: Sequence[Any], string: Any, rewriter: Any) -> str:
+def _parts(parts: Iterable[Any], string: Any, rewriter: _Rewriter) -> str:
     """Return the elements of a tuple for the texts and the replacement fields of a string or of a format spec."""
     pieces: list[str] = []
     for part in parts:
@@ -200,7 +218,7 @@ def _parts(parts: Sequence[Any], string: Any, rewriter: Any) -> str:
             if part.format_spec is None:
                 conversion = conversion or "r"
         spec = "None" if part.format_spec is None else f"({_parts(part.format_spec, string, rewriter)})"
-        expression = text(part.expression.visit(rewriter))
+        expression = text(part.expression.visit(rewriter.visitor))
         pieces.append(f"[({before}{expression}{after}), {conversion!r}, {spec}],")
     return "".join(pieces)
 
@@ -224,12 +242,12 @@ def _lines_of(code: str) -> str:
     return "\n" * code.count("\n")
 
 
-def _older_alias(node: Any, text: Any) -> Any:
+def _older_alias(node: cst.TypeAlias, rewriter: _Rewriter) -> cst.Assign:
     import libcst as cst
 
     dropped = [node.whitespace_after_type, node.whitespace_after_name, node.type_parameters]
     dropped.append(node.whitespace_after_type_parameters)
-    lines = _continued("".join(text(gone) for gone in dropped if isinstance(gone, cst.CSTNode)))
+    lines = _continued("".join(rewriter.text(gone) for gone in dropped if isinstance(gone, cst.CSTNode)))
     target = cst.AssignTarget(
         node.name,
         whitespace_before_equal=cst.SimpleWhitespace(f" {lines}"),
@@ -238,12 +256,12 @@ def _older_alias(node: Any, text: Any) -> Any:
     return cst.Assign([target], node.value, semicolon=node.semicolon)
 
 
-def _older_definition(node: Any, text: Any) -> Any:
+def _older_definition(node: cst.FunctionDef | cst.ClassDef, rewriter: _Rewriter) -> cst.CSTNode:
     import libcst as cst
 
     if node.type_parameters is None:
         return node
-    lines = _continued(text(node.type_parameters))
+    lines = _continued(rewriter.text(node.type_parameters))
     return node.with_changes(
         type_parameters=None,
         whitespace_after_name=cst.SimpleWhitespace(
@@ -258,7 +276,7 @@ def _continued(dropped: str) -> str:
     return "\\\n" * dropped.count("\n")
 
 
-def _older_handler(node: Any, text: Any) -> Any:
+def _older_handler(node: cst.ExceptHandler, _rewriter: _Rewriter) -> cst.ExceptHandler:
     import libcst as cst
 
     if isinstance(node.type, cst.Tuple) and not node.type.lpar:
@@ -268,7 +286,7 @@ def _older_handler(node: Any, text: Any) -> Any:
     return node
 
 
-def _older_star_handler(node: Any, text: Any) -> Any:
+def _older_star_handler(node: cst.ExceptStarHandler, rewriter: _Rewriter) -> cst.ExceptHandler:
     import libcst as cst
 
     space = node.whitespace_after_except.value + node.whitespace_after_star.value
@@ -280,15 +298,16 @@ def _older_star_handler(node: Any, text: Any) -> Any:
         whitespace_after_except=cst.SimpleWhitespace(space or " "),
         whitespace_before_colon=node.whitespace_before_colon,
     )
-    return _older_handler(handler, text)
+    return _older_handler(handler, rewriter)
 
 
-def _older_try(node: Any, text: Any) -> Any:
+def _older_try(node: cst.TryStar, _rewriter: _Rewriter) -> cst.Try:
     import libcst as cst
 
+    handlers: Sequence[Any] = node.handlers  # no longer those of except*: they were left before
     return cst.Try(
         node.body,
-        node.handlers,
+        handlers,
         node.orelse,
         node.finalbody,
         leading_lines=node.leading_lines,
@@ -296,28 +315,28 @@ def _older_try(node: Any, text: Any) -> Any:
     )
 
 
-def _older_subscript(node: Any, text: Any) -> Any:
+def _older_subscript(node: cst.Subscript, rewriter: _Rewriter) -> cst.Subscript:
     """Put parentheses around ``*a, b`` in a subscript, which Python 3.10 wants there."""
     import libcst as cst
 
     if not any(getattr(element.slice, "star", None) for element in node.slice):
         return node
     comma = "," if node.slice[-1].comma is cst.MaybeSentinel.DEFAULT else ""
-    inside = cst.Name(f"({''.join(text(element) for element in node.slice)}{comma})")
+    inside = rewriter.paste("".join(rewriter.text(element) for element in node.slice) + comma)
     return node.with_changes(slice=[cst.SubscriptElement(cst.Index(inside))])
 
 
-def _older_annotation(node: Any, text: Any) -> Any:
+def _older_annotation(node: cst.Annotation, rewriter: _Rewriter) -> cst.Annotation:
     """Drop the star of ``*args: *Ts``."""
     import libcst as cst
 
     if not isinstance(node.annotation, cst.StarredElement):
         return node
-    space = text(node.annotation.whitespace_before_value)
-    return node.with_changes(annotation=cst.Name(f"({space}{text(node.annotation.value)})"))
+    space = rewriter.text(node.annotation.whitespace_before_value)
+    return node.with_changes(annotation=rewriter.paste(space + rewriter.text(node.annotation.value)))
 
 
-_REWRITES = {
+_REWRITES: dict[str, Callable[[Any, _Rewriter], cst.CSTNode]] = {
     "TypeAlias": _older_alias,
     "FunctionDef": _older_definition,
     "ClassDef": _older_definition,

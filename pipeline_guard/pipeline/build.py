@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def analyse(
 
     ``progress`` is called with the name of a step, how much of it is done and how much there is.
     """
+    enabled = gc.isenabled()
+    gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
+    try:
+        return _analyse(root, files, config, progress)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None) -> PipelineMap:
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, vocabulary, progress)
     program = loader.load()
@@ -40,7 +51,7 @@ def analyse(
     if progress is not None:
         progress("linking", 0, 1)
     evaluator = Evaluator(program)
-    graph = CallGraph(program, evaluator)
+    graph = CallGraph(program, evaluator, loader.hot.names)
     graph.build()
     queues = QueueIndex(graph, evaluator)
     queues.build()

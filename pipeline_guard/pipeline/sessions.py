@@ -278,6 +278,8 @@ class SessionReader:
 
 
 def _update_events(module: Module) -> Iterator[tuple[Func, int, ir.DictNode]]:
+    if not module.is_seed:
+        return
     for func in module.functions:
         for index, op in enumerate(func.ir.ops):
             stack = [op.value] if op.value is not None else []

@@ -176,7 +176,7 @@ class TriggerReader:
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
         for site in func.calls:
-            if site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
+            if op - 15 <= site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
                 for node in [*site.call.args, *(k.value for k in site.call.keywords)]:
                     for value in self.graph.evaluator.eval(node, Frame(func, site.op)):
                         if mentions(self.graph.evaluator, value, "function_call_output"):

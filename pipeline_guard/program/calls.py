@@ -75,11 +75,18 @@ class Edge:
 
 
 class CallGraph:
-    """Every edge of the program, from both ends."""
+    """The edges of the program that matter, from both ends.
 
-    def __init__(self, program: Program, evaluator: Evaluator) -> None:
+    ``hot`` are the names of functions and classes that lead to a sink.  Calls of other names are resolved only when the
+    arguments of a function are asked for: most calls of a large program have nothing to do with the pipeline.
+    """
+
+    def __init__(self, program: Program, evaluator: Evaluator, hot: Iterable[str] = ()) -> None:
         self.program = program
         self.evaluator = evaluator
+        self._hot = set(hot)
+        self._quiet: dict[str, list[tuple[Func, CallSite]]] = {}
+        self._waiting: list[tuple[Func, CallSite]] = []
         self.outgoing: dict[Func, list[Edge]] = {}
         self.incoming: dict[Func, list[Edge]] = {}
         self.unresolved: list[tuple[Func, CallSite]] = []
@@ -87,67 +94,78 @@ class CallGraph:
         self.constructed: dict[Class, list[tuple[Func, CallSite]]] = {}
         self.implied: dict[Func, list[Edge]] = {}
         self._protocol_methods: dict[Func, list[Func]] = {}
+        self._alias_cache: dict[Module, set[str]] = {}
         self._seen: set[tuple[Func, int, int, int, Func, str]] = set()
         evaluator.callers = self._callers
 
     def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
-        for edge in self.incoming.get(func, ()):
+        self._wake({func.name} if func.name not in ("__init__", "__post_init__") or func.cls is None else {func.cls.name})
+        for edge in list(self.incoming.get(func, ())):
             if edge.call is not None and edge.kind not in ("register", "escape"):
                 yield edge.call, Frame(edge.caller, edge.op, None, 2), edge.bound
+
+    def _wake(self, names: Iterable[str]) -> None:
+        """Resolve the calls of names that nobody had asked for yet."""
+        for name in names:
+            for func, site in self._quiet.pop(name, ()):
+                if not self._resolve(func, site):
+                    self._waiting.append((func, site))
 
     def build(self) -> None:
         """Resolve every call; repeat for what needed callers' arguments until nothing new is found.
 
         Reading values can load further modules; their calls join in.
         """
-        pending: list[tuple[Func, CallSite]] = []
-        quiet: list[tuple[Func, CallSite]] = []
         known: set[Module] = set()
         for _ in range(MAX_ROUNDS):
             before = len(self._seen)
             fresh = [module for module in self.program.modules.values() if module not in known]
             known.update(fresh)
-            self._names = self._callable_names()
             functions = [func for module in fresh for func in module.functions]
-            quiet += [(func, site) for func in functions for site in func.calls if not func.is_dead(site.op)]
-            if fresh:
-                pending += [entry for entry in quiet if self._may_matter(entry[0], entry[1].call.func)]
-                quiet = [entry for entry in quiet if not self._may_matter(entry[0], entry[1].call.func)]
+            self._sort_calls(functions)
             self._add_references(functions)
             self._add_decorators(functions)
-            pending = [(func, site) for func, site in pending if not self._resolve(func, site)]
-            if len(self._seen) == before and len(known) == len(self.program.modules):
+            names = self._hot | self._aliases()
+            self._wake([name for name in self._quiet if name in names])
+            waiting, self._waiting = self._waiting, []
+            self._waiting += [(func, site) for func, site in waiting if not self._resolve(func, site)]
+            grown = self._spread_heat()
+            if len(self._seen) == before and len(known) == len(self.program.modules) and not grown:
                 break
             self.evaluator.forget()
-        self._by_name(pending)
+        self._by_name(self._waiting)
         self._add_implied()
+
+    def _sort_calls(self, functions: list[Func]) -> None:
+        for func in functions:
+            for site in func.calls:
+                if not func.is_dead(site.op):
+                    self._quiet.setdefault(_last_name(site.call.func), []).append((func, site))
+
+    def _spread_heat(self) -> bool:
+        """Make the callers of hot functions hot as well; say whether any name is new."""
+        before = len(self._hot)
+        for callee, edges in self.incoming.items():
+            if callee.name in self._hot:
+                for edge in edges:
+                    if edge.kind != "escape" and edge.caller.index != 0 and edge.caller.name != "<lambda>":
+                        self._hot.add(edge.caller.name)
+                        if edge.caller.owner_class is not None:
+                            self._hot.add(edge.caller.owner_class.name)
+        return len(self._hot) > before
 
     # -- which calls are worth looking at
 
-    def _callable_names(self) -> set[str]:
-        names = set(self.program.functions_by_name) | set(self.program.classes_by_name)
-        for func in self.program.functions():
-            for imp in func.ir.imports:
-                if imp.attr in names:
-                    names.add(imp.name)
-            for op in func.ir.ops:
-                for target in op.targets:
-                    if type(target) is ir.Attr:
-                        names.add(target.name)
-                    elif type(target) is ir.Name and type(op.value) in (ir.Attr, ir.Lambda, ir.Call, ir.Name, ir.IfExp):
-                        names.add(target.id)
-            names.update(param.name for param in func.ir.params)
+    def _aliases(self) -> set[str]:
+        """Return the names, other than those of functions, that a hot function may go by."""
+        names: set[str] = set()
         for module in self.program.modules.values():
-            for cls in module.classes:
-                names.update(field.name for field in cls.ir.fields)
+            if module not in self._alias_cache:
+                self._alias_cache[module] = _alias_names(module)
+            names |= self._alias_cache[module]
+        for module in self.program.modules.values():
+            names.update(imp.name for imp in module.body.ir.imports if imp.attr in self._hot)
         return names
-
-    def _may_matter(self, func: Func, node: ir.Expr) -> bool:
-        if type(node) is ir.Name:
-            return node.id in self._names
-        if type(node) is ir.Attr:
-            return node.name in self._names
-        return True
 
     # -- calls
 
@@ -255,7 +273,7 @@ class CallGraph:
             for reference in func.references:
                 node = reference.node
                 last = node.id if type(node) is ir.Name else node.name if type(node) is ir.Attr else ""
-                if type(node) is not ir.Lambda and last not in names:
+                if type(node) is not ir.Lambda and (last not in names or (last not in self._hot and not reference.outer)):
                     continue
                 if func.is_dead(reference.op):
                     continue
@@ -359,6 +377,29 @@ class CallGraph:
                 order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
                 roots.add(id(order[-1]))
         return len(roots) == 1
+
+
+def _alias_names(module: Module) -> set[str]:
+    """Return the names by which a function can be called that is not its own: parameters, attributes and aliases."""
+    names: set[str] = {""}
+    for func in module.functions:
+        called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
+        current: Func | None = func
+        while current is not None and called:
+            names |= called & current.params.keys()
+            current = current.parent
+        for op in func.ir.ops:
+            value = op.value.value if type(op.value) is ir.Await else op.value
+            kind = type(value)
+            if kind is ir.Call and _last_name(value.func) not in ("partial", "getattr", "get"):  # type: ignore[union-attr]
+                continue
+            if kind in (ir.Name, ir.Attr, ir.Lambda, ir.IfExp, ir.Bool, ir.Call, ir.Sub) or (
+                kind is ir.Const and value.value is None  # type: ignore[union-attr]
+            ):
+                names.update(t.name if type(t) is ir.Attr else t.id for t in op.targets if type(t) in (ir.Attr, ir.Name))  # type: ignore[union-attr]
+    for cls in module.classes:
+        names.update(field.name for field in cls.ir.fields)
+    return names
 
 
 def _resembles(receiver: str, cls: Class) -> bool:

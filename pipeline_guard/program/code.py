@@ -9,6 +9,8 @@ from typing import NamedTuple
 from pipeline_guard.facts import ir
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
+# Longer strings are texts, not names or event types.
+MAX_WORD = 60
 LOOPS = frozenset({"while", "for"})
 
 
@@ -30,10 +32,14 @@ class Reference(NamedTuple):
 
 
 class Module:
-    """One parsed file.  ``parts`` is its dotted name split up; a package's ``__init__`` has the package's name."""
+    """One parsed file.  ``parts`` is its dotted name split up; a package's ``__init__`` has the package's name.
 
-    def __init__(self, rel: str, facts: ir.ModuleFacts) -> None:
+    ``is_seed`` says that the file holds a literal of the vocabulary itself.
+    """
+
+    def __init__(self, rel: str, facts: ir.ModuleFacts, is_seed: bool = True) -> None:
         self.rel = rel
+        self.is_seed = is_seed
         pieces = rel.rpartition(".")[0].split("/")
         self.is_package = pieces[-1] == "__init__"
         self.parts = tuple(pieces[:-1] if self.is_package else pieces)
@@ -201,6 +207,57 @@ class Func:
         return found
 
     @cached_property
+    def names_used(self) -> set[str]:
+        """The names that the function's own code calls or hands on as values (arguments, dict values, plain aliases)."""
+        return self._words[0]
+
+    @cached_property
+    def attribute_chains(self) -> set[str]:
+        """The last one to three parts of every called access path (``a.b.c()`` → ``b.c``, ``a.b.c``; ``a.b()`` → ``b``)."""
+        return self._words[1]
+
+    @cached_property
+    def strings(self) -> set[str]:
+        """The short strings in the function's own code."""
+        return self._words[2]
+
+    @cached_property
+    def _words(self) -> tuple[set[str], set[str], set[str]]:
+        names: set[str] = set()
+        chains: set[str] = set()
+        strings: set[str] = set()
+        stack: list[ir.Expr] = []
+        for op in self.ir.ops:
+            if op.value is not None:
+                stack.append(op.value)
+                _hand_on(op.value, names)
+            stack.extend(op.targets)
+        while stack:
+            node = stack.pop()
+            kind = type(node)
+            if kind is ir.Const:
+                value = node.value  # type: ignore[union-attr]
+                if isinstance(value, str) and len(value) < MAX_WORD:
+                    strings.add(value)
+                continue
+            if kind is ir.Name:
+                continue
+            if kind is ir.Call:
+                _hand_on(node.func, names)  # type: ignore[union-attr]
+                for arg in node.args:  # type: ignore[union-attr]
+                    _hand_on(arg, names)  # type: ignore[arg-type]
+                for keyword in node.keywords:  # type: ignore[union-attr]
+                    _hand_on(keyword.value, names)  # type: ignore[union-attr]
+                if type(node.func) is ir.Attr:  # type: ignore[union-attr]
+                    parts = ir.source(node.func).split(".")  # type: ignore[union-attr]
+                    chains.update(".".join(parts[-count:]) for count in (1, 2, 3) if len(parts) > count)
+            elif kind is ir.DictNode or kind is ir.Seq:
+                for child in ir.children(node):
+                    _hand_on(child, names)
+            stack.extend(ir.children(node))
+        return names, chains, strings
+
+    @cached_property
     def nested(self) -> list[Func]:
         return [function for function in self.module.functions if function.ir.parent == self.index]
 
@@ -240,16 +297,30 @@ class Func:
 
     def is_dead(self, op: int) -> bool:
         """Say whether the operation stands after a statement that control never runs past, or under ``if False``."""
-        return any(self.dead_blocks[block] for block in self.ancestors(self.ir.ops[op].block))
+        return self.dead_blocks[self.ir.ops[op].block]
 
     @cached_property
     def dead_blocks(self) -> list[bool]:
-        return [
-            block.kind == "dead"
-            or (block.kind in ("if", "while") and _constant_truth(block.test) is False)
-            or (block.kind == "else" and _constant_truth(block.test) is True)
-            for block in self.ir.blocks
-        ]
+        """For each block, whether it can never be entered (because of itself or of a block around it)."""
+        result: list[bool] = []
+        for index, block in enumerate(self.ir.blocks):
+            result.append(
+                (index > 0 and result[block.parent])
+                or block.kind == "dead"
+                or (block.kind in ("if", "while") and _constant_truth(block.test) is False)
+                or (block.kind == "else" and _constant_truth(block.test) is True)
+            )
+        return result
+
+    @cached_property
+    def exits(self) -> dict[int, list[int]]:
+        """Block → the arms directly inside it that leave the function or the loop, last first."""
+        found: dict[int, list[int]] = {}
+        for index in range(len(self.ir.blocks) - 1, 0, -1):
+            block = self.ir.blocks[index]
+            if block.leaves and block.kind in ("if", "else") and block.test is not None and block.first < block.last:
+                found.setdefault(block.parent, []).append(index)
+        return found
 
     def loop_of(self, op: int) -> int | None:
         """Return the innermost loop block around an operation."""
@@ -310,6 +381,13 @@ def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
             yield from target.items
         else:
             yield target
+
+
+def _hand_on(node: ir.Expr, names: set[str]) -> None:
+    if type(node) is ir.Name:
+        names.add(node.id)
+    elif type(node) is ir.Attr:
+        names.add(node.name)
 
 
 def _walrus_names(node: ir.Expr) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Evaluator:
         self._globals: dict[tuple[str, str], Values] = {}
         self._mro: dict[int, list[Class | External]] = {}
         self._subclasses: dict[str, list[Class]] | None = None
-        self._attribute_stores: dict[str, list[tuple[Func, int, ir.Attr]]] | None = None
+        self._attribute_stores: dict[str, list[tuple[Func, int, ir.Attr]]] = {}
         self._modules_seen = 0
         self._steps = 0
 
@@ -70,7 +70,6 @@ class Evaluator:
         self._mro.clear()
         self._keep.clear()
         self._subclasses = None
-        self._attribute_stores = None
 
     # -- expressions
 
@@ -97,7 +96,9 @@ class Evaluator:
         self._active.add(key)
         try:
             handler = _HANDLERS.get(kind)
-            values = _unique(handler(self, node, frame)) if handler else [UNKNOWN]
+            values = handler(self, node, frame) if handler else [UNKNOWN]
+            if len(values) > 1:
+                values = _unique(values)
         finally:
             self._active.discard(key)
         if len(values) > MAX_VALUES:
@@ -118,6 +119,9 @@ class Evaluator:
                         is_open = is_open or inner.open
                     else:
                         is_open = True
+                continue
+            if type(key) is ir.Const:
+                entries[str(key.value)] = [Thunk(value, frame)]
                 continue
             names = [v.value for v in self.eval(key, frame) if isinstance(v, Literal)]
             if not names:
@@ -656,10 +660,10 @@ class Evaluator:
 
     def _stores(self) -> dict[str, list[tuple[Func, int, ir.Attr]]]:
         """Return attribute name → the stores to it on anything but ``self``, over all loaded modules."""
-        if self._attribute_stores is None or self._modules_seen != len(self.program.modules):
-            self._attribute_stores = {}
-            self._modules_seen = len(self.program.modules)
-            for function in self.program.functions():
+        if self._modules_seen != len(self.program.modules):
+            fresh = list(self.program.modules.values())[self._modules_seen :]
+            self._modules_seen += len(fresh)
+            for function in (function for module in fresh for function in module.functions):
                 for index, op in enumerate(function.ir.ops):
                     for target in op.targets:
                         if type(target) is ir.Attr and not (
@@ -950,11 +954,13 @@ def _overlay(base: Mapping, added: Mapping, sure: bool) -> Mapping:
 
 def _unique(values: Iterable[Value]) -> Values:
     result: Values = []
+    seen: set[int] = set()
     for value in values:
-        if isinstance(value, (Mapping, Sequence)):
-            if not any(value is other for other in result):
-                result.append(value)
-        elif not any(type(value) is type(other) and _same(value, other) for other in result):
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        kind = type(value)
+        if kind is Mapping or kind is Sequence or not any(kind is type(other) and _same(value, other) for other in result):
             result.append(value)
     return result
 

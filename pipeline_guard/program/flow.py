@@ -37,12 +37,10 @@ def conditions(func: Func, op: int) -> Iterator[Condition]:
 
 
 def _earlier_exits(func: Func, parent: int, op: int) -> Iterator[Condition]:
-    for index, entry in reversed(list(enumerate(func.ir.blocks))):
-        if entry.parent == parent and index != parent and entry.leaves and entry.last <= op and entry.first < entry.last:
-            if entry.kind == "if" and entry.test is not None:
-                yield Condition(entry.test, False, True, index)
-            elif entry.kind == "else" and entry.test is not None:
-                yield Condition(entry.test, True, True, index)
+    for index in func.exits.get(parent, ()):
+        entry = func.ir.blocks[index]
+        if entry.last <= op and entry.test is not None:
+            yield Condition(entry.test, entry.kind == "else", True, index)
 
 
 class Flags:
@@ -56,8 +54,8 @@ class Flags:
         """Return why an operation never runs (the flag that is off), or None when it may run."""
         if not func.ir.blocks:
             return None
-        key = (id(func), func.ir.ops[op].block)
-        if key not in self._closed or True in (c.early for c in conditions(func, op)):
+        key = (id(func), op)
+        if key not in self._closed:
             self._closed[key] = self._why_closed(func, op)
         return self._closed[key]
 

@@ -19,7 +19,7 @@ class Program:
     def __init__(self, paths: Iterable[str], load: Callable[[str], Module | None]) -> None:
         self._load = load
         self.modules: dict[str, Module] = {}
-        self._failed: set[str] = set()
+        self.failed: set[str] = set()
         self._by_last: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         for rel in paths:
             pieces = rel.rpartition(".")[0].split("/")
@@ -36,10 +36,10 @@ class Program:
     def module(self, rel: str) -> Module | None:
         """Return the module of a file, loading it if need be."""
         found = self.modules.get(rel)
-        if found is None and rel not in self._failed:
+        if found is None and rel not in self.failed:
             found = self._load(rel)
             if found is None:
-                self._failed.add(rel)
+                self.failed.add(rel)
             else:
                 self._register(found)
         return found

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
-from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, extract
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.calls import GENERIC_METHODS
-from pipeline_guard.program.code import Module
+from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.link import Program
 from pipeline_guard.vocabulary import Vocabulary
-
-
-# A method name that this many files call says nothing about who leads to a sink.
-MAX_CALLERS = 40
 
 
 class Loader:
@@ -31,6 +25,8 @@ class Loader:
         self.gaps: list[Gap] = []
         self.seeds: list[str] = []
         self._data: dict[str, bytes] = {}
+        self._seed_set: set[str] = set()
+        self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
@@ -43,18 +39,13 @@ class Loader:
             data = self._read(rel, path)
             if data is not None and any(literal in data for literal in literals):
                 self.seeds.append(rel)
-        enabled = gc.isenabled()
-        gc.disable()  # millions of small nodes and no cycles among them: collecting costs a third of the time
-        try:
-            for index, rel in enumerate(self.seeds):
-                if self.progress is not None:
-                    self.progress("parsing", index, len(self.seeds))
-                program.module(rel)
-            if self.seeds:
-                self._follow(program)
-        finally:
-            if enabled:
-                gc.enable()
+                self._seed_set.add(rel)
+        for index, rel in enumerate(self.seeds):
+            if self.progress is not None:
+                self.progress("parsing", index, len(self.seeds))
+            program.module(rel)
+        if self.seeds:
+            self._follow(program)
         return program
 
     def _read(self, rel: str, path: str) -> bytes | None:
@@ -89,42 +80,115 @@ class Loader:
         if facts.truncated:
             detail = "holds expressions nested too deeply to be read; what is inside them was not looked at"
             self.gaps.append(Gap(path=rel, reason="recursion", detail=detail))
-        return Module(rel, facts)
+        return Module(rel, facts, rel in self._seed_set)
 
     def _follow(self, program: Program) -> None:
-        """Load the files that lead to a seed: importers of importers, and whoever calls a seed's methods by name."""
-        names = _telltale_calls(list(program.modules.values()))
-        skip = {gap.path for gap in self.gaps}
-        callers = [[rel for rel, data in self._data.items() if name in data] for name in names]
-        for found in callers:
-            if len(found) <= MAX_CALLERS:
-                for rel in found:
-                    program.module(rel)
-        pending = set(program.modules)
-        while pending:
-            before = set(program.modules)
-            wanted = {stem for stem in (_stem(rel).encode() for rel in pending) if stem}
-            for rel, data in self._data.items():
-                if rel not in program.modules and rel not in skip and b"import" in data:
-                    if any(stem in data for stem in wanted):
-                        program.module(rel)
-            pending = set(program.modules) - before
+        """Load the files that lead to a sink: whoever names a function or class that does, until nothing new comes."""
+        hot = self.hot
+        known: set[Module] = set()
+        tried: set[bytes] = set()
+        while True:
+            fresh = [module for module in program.modules.values() if module not in known]
+            known.update(fresh)
+            hot.learn(list(program.modules.values()))
+            words = [word for word in hot.words() if word not in tried]
+            tried.update(words)
+            if not words and not fresh:
+                return
+            for rel in self._naming(words, hot, program):
+                program.module(rel)
+
+    def _naming(self, words: list[bytes], hot: HotNames, program: Program) -> list[str]:
+        """Return the files not yet loaded that call or import one of the given names."""
+        found: list[str] = []
+        calls = [b"." + word + b"(" for word in words if word.decode() in hot.telltale]
+        for rel, data in self._data.items():
+            if rel in program.modules or rel in program.failed:
+                continue
+            if b"import" in data and any(word in data for word in words):
+                if any(call in data for call in calls) or hot.imported_by(data):
+                    found.append(rel)
+        return found
 
 
-def _telltale_calls(modules: list[Module]) -> list[bytes]:
-    """Return ``.name(`` for the methods of the given modules whose name is not everybody's."""
-    names = {
-        function.name
-        for module in modules
-        for function in module.functions[1:]
-        if function.cls is not None and not function.name.startswith("__") and function.name not in GENERIC_METHODS
-    }
-    return [f".{name}(".encode() for name in sorted(names)]
+class HotNames:
+    """The names of functions and classes that lead to a sink, as far as names alone can tell."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._literals = {event for events in vocabulary.events.values() for e in events for event in (e.type, *e.classes)}
+        self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
+        self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
+        self._names: set[str] = set()
+        self._stems: set[bytes] = set()
+        self._functions: set[Func] = set()
+        self._homes: set[Module] = set()
+        self.telltale: set[str] = set()  # the hot names that are nobody else's: a call of one counts on any receiver
+
+    @property
+    def names(self) -> set[str]:
+        """Every hot name."""
+        return self._names
+
+    def words(self) -> list[bytes]:
+        return [name.encode() for name in sorted(self._names)]
+
+    def imported_by(self, data: bytes) -> bool:
+        """Say whether a file names a module that defines something hot."""
+        return any(stem in data for stem in self._stems)
+
+    def learn(self, modules: list[Module]) -> None:
+        """Take in what the loaded modules define, up through their callers."""
+        while True:
+            before = len(self._functions)
+            for module in modules:
+                for func in module.functions:
+                    if func not in self._functions and self._leads(func):
+                        self._add(func)
+            if len(self._functions) == before:
+                return
+
+    def _add(self, func: Func) -> None:
+        self._functions.add(func)
+        module = func.module
+        stem = _stem(module.rel)
+        if func.index == 0:
+            # A module whose own top level leads to a sink: what it assigns there can be imported.
+            return
+        if func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
+            self._learn_name(func.name)
+        cls = func.owner_class
+        if cls is not None:
+            self._learn_name(cls.name)
+        self._homes.add(module)
+        self._stems.add(stem.encode())
+
+    def _learn_name(self, name: str) -> None:
+        self._names.add(name)
+        if name not in GENERIC_METHODS and len(name) > 5:
+            self.telltale.add(name)
+
+    def _leads(self, func: Func) -> bool:
+        used = func.names_used
+        if not func.strings.isdisjoint(self._literals) or not used.isdisjoint(self._literals) or not func.attribute_chains.isdisjoint(self._methods):
+            return True
+        hits = used & self._names
+        if not hits:
+            return False
+        # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
+        return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _is_near(self, module: Module) -> bool:
+        """Say whether a module defines something hot itself or imports from a module that does."""
+        if module in self._homes:
+            return True
+        return any(
+            (imp.module.rpartition(".")[2] or imp.attr or "").encode() in self._stems or (imp.attr or "").encode() in self._stems
+            for function in module.functions
+            for imp in function.ir.imports
+        )
 
 
 def _stem(rel: str) -> str:
     pieces = rel.rpartition(".")[0].split("/")
     return pieces[-2] if pieces[-1] == "__init__" and len(pieces) > 1 else pieces[-1]
 
-
-FactsModule = ir.ModuleFacts
