@@ -46,7 +46,7 @@ def parse_newer(source: str) -> ast.Module:
         raise _at_line(error.msg, error.lineno or 1, source) from None
     except ValueError as error:
         raise _at_line(str(error), 1, source) from None
-    return _Restorer(mark, source).visit(tree) if mark in older else tree  # type: ignore[no-any-return]
+    return _Restorer(mark, source).visit(tree) if mark in older else tree
 
 
 def _parse_as_is(source: str, why: Exception) -> ast.Module:

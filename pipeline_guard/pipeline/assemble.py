@@ -10,7 +10,7 @@ from pipeline_guard.pipeline.audio import AudioReader, AudioSender
 from pipeline_guard.pipeline.chains import Chains, Hop
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.guards import GuardSites
-from pipeline_guard.pipeline.model import Confidence, Gap, Lane, Queue, Sender, Session, Site, Step, Trigger
+from pipeline_guard.pipeline.model import Confidence, Context, Gap, Lane, Queue, Sender, Session, Site, Step, Trigger
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.pipeline.sessions import Config
@@ -251,7 +251,7 @@ class Assembler:
             end_line=config.end_line,
             column=1,
             symbol=func.symbol,
-            context=self.evidence.context_at(func, config.op, config.sink),
+            context=self._config_context(config),
             value=config.value,
             note=config.note,
             confidence="medium" if config.value == "dynamic" else "high",
@@ -279,9 +279,16 @@ class Assembler:
             path=config.func.module.rel,
             line=config.line,
             end_line=config.end_line,
-            context=self.evidence.context_at(config.func, config.op, config.sink),
+            context=self._config_context(config),
             value=config.value,  # type: ignore[arg-type]
         )
+
+    def _config_context(self, config: Config) -> Context:
+        """Return the context of settings: that of the update which sends them, where they are only written down."""
+        used = config.used_by
+        if used is not None:
+            return self.evidence.context_at(used.func, used.op, used)
+        return self.evidence.context_at(config.func, config.op, config.sink)
 
     # -- audio
 

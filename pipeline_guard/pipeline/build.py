@@ -58,9 +58,10 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     finder = SinkFinder(graph, evaluator, vocabulary, queues, is_test)
     sinks = finder.run()
     reach = Reachability(graph, Flags(evaluator), vocabulary)
-    reach.build()
+    reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relay_functions)
     hops = chains.build(sinks)
+    reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary, finder).read(sinks)
     assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
     lanes = assembler.lanes(hops, configs)

@@ -127,7 +127,7 @@ class Chains:
                 walk.queue.append(sink.func)
         while walk.queue:
             func = walk.queue.popleft()
-            for edge in self.graph.incoming.get(func, ()):
+            for edge in list(self.graph.calls_of(func)):
                 self._climb(walk, func, edge)
             if kind == "response_create":
                 for put in self._worker_puts(walk, func):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.events import field_values, has_field
@@ -37,7 +37,10 @@ _SPAN = 60
 
 @dataclass(frozen=True)
 class Config:
-    """A place that decides about automatic responses.  ``sink`` is the sending call, when this place is one."""
+    """A place that decides about automatic responses.
+
+    ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
+    """
 
     func: Func
     line: int
@@ -46,6 +49,7 @@ class Config:
     op: int | None
     sink: Sink | None = None
     note: str = ""
+    used_by: Sink | None = None
 
 
 class SessionReader:
@@ -109,7 +113,7 @@ class SessionReader:
             for func, line in apart or whole[:1] or inner:
                 last = max([line, *(n for f, n in inner if f is func and line <= n <= line + _SPAN)])
                 if not self._is_covered(func.module.rel, line):
-                    yield self._config(func, None, line, last, self._decides(session), None, note)
+                    yield replace(self._config(func, None, line, last, self._decides(session), None, note), used_by=sink)
 
     def _config(
         self, func: Func, op: int | None, line: int, end_line: int, value: str, sink: Sink | None, note: str = ""

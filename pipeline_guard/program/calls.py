@@ -98,9 +98,13 @@ class CallGraph:
         self._seen: set[tuple[Func, int, int, int, Func, str]] = set()
         evaluator.callers = self._callers
 
-    def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
+    def calls_of(self, func: Func) -> list[Edge]:
+        """Return the edges into a function, resolving the calls of its name that nobody had asked for."""
         self._wake({func.name} if func.name not in ("__init__", "__post_init__") or func.cls is None else {func.cls.name})
-        for edge in list(self.incoming.get(func, ())):
+        return self.incoming.get(func, [])
+
+    def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
+        for edge in list(self.calls_of(func)):
             if edge.call is not None and edge.kind not in ("register", "escape"):
                 yield edge.call, Frame(edge.caller, edge.op, None, 2), edge.bound
 

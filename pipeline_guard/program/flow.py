@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.evaluate import Evaluator
-from pipeline_guard.program.values import Frame, Literal, Missing
+from pipeline_guard.program.values import ClassValue, Frame, Literal, Missing, ModuleValue
 
 
 class Condition(NamedTuple):
@@ -106,8 +106,12 @@ class Flags:
         return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
 
     def _is_module_constant(self, test: ir.Attr, frame: Frame) -> bool:
-        """Say whether ``test`` is ``module.NAME`` or ``Class.NAME`` in capitals: state of an instance changes."""
-        return test.name.isupper()
+        """Say whether ``test`` is ``module.NAME`` or ``Class.NAME`` in capitals.
+
+        State of an instance changes, and fields of a settings object come from the environment.
+        """
+        bases = self.evaluator.eval(test.base, frame)
+        return test.name.isupper() and all(isinstance(base, (ModuleValue, ClassValue)) for base in bases)
 
     def _has_attribute(self, test: ir.Call, frame: Frame) -> bool | None:
         name = test.args[1]

@@ -42,10 +42,13 @@ class Reachability:
     contexts: dict[Func, dict[Context, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
 
-    def build(self) -> None:
-        """Find the entry points and follow every edge from them."""
+    def find_entries(self) -> None:
+        """Find the entry points."""
         for module in list(self.graph.program.modules.values()):
             self._module_entries(module)
+
+    def spread(self) -> None:
+        """Follow every edge from the entry points."""
         active = [entry for entry in self.entries if self._outer(entry.func) is None]
         while active:
             for context in RANK:
