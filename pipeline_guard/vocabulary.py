@@ -20,7 +20,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes"}),
     "connection": frozenset({"name", "paths", "names", "calls", "transport", "modules", "receivers", "provider"}),
     "wrapper": frozenset({"class", "keyword"}),
-    "settings": frozenset({"paths", "keywords", "inside", "base_class"}),
+    "settings": frozenset({"paths", "keywords", "inside", "constructor_keyword"}),
     "mint": frozenset({"url"}),
     "transport": frozenset({"send", "payload", "verbs"}),
     "inbound": frozenset({"paths"}),
@@ -76,9 +76,10 @@ class Settings:
     """A call whose keyword holds session settings."""
 
     paths: tuple[re.Pattern[str], ...]
+    names: frozenset[str]
     keywords: tuple[str, ...]
     inside: tuple[str, ...]
-    base_class: str | None
+    constructor_keyword: str | None
 
 
 @dataclass(frozen=True)
@@ -142,18 +143,24 @@ class Vocabulary:
     @cached_property
     def literals(self) -> tuple[bytes, ...]:
         """Byte strings of which a file that holds a sink itself must contain at least one."""
-        words = set(self.event_classes) | {call.method for c in self.connections for call in c.calls if "." in call.method}
+        words = set(self.event_classes) | {
+            call.method for c in self.connections for call in c.calls if "." in call.method
+        }
         words |= {word for events in self.events.values() for event in events for word in _spellings(event.type)}
         words |= {name for connection in self.connections for name in connection.names}
         words |= {module for connection in self.connections for module in connection.modules}
-        words |= {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
+        words |= (
+            {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
+        )
         return tuple(sorted(word.encode() for word in words))
 
     def add(self, table: Mapping[str, Any], source: str) -> None:
         """Take in the tables of one vocabulary file.  Raises ConfigError naming ``source`` and the key."""
         for name, entries in table.items():
             if name not in _KEYS:
-                raise ConfigError(f"{source}: {name!r} is not a vocabulary table; known are {', '.join(sorted(_KEYS))}.")
+                raise ConfigError(
+                    f"{source}: {name!r} is not a vocabulary table; known are {', '.join(sorted(_KEYS))}."
+                )
             for entry in entries if isinstance(entries, list) else [entries]:
                 if not isinstance(entry, Mapping):
                     raise ConfigError(f"{source}: {name!r} must be a table or a list of tables.")
@@ -173,7 +180,8 @@ class Vocabulary:
 
     def _add_connection(self, entry: Mapping[str, Any]) -> None:
         calls = tuple(
-            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content")) for call in entry.get("calls", ())
+            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"))
+            for call in entry.get("calls", ())
         )
         self.connections.append(
             Connection(
@@ -189,7 +197,11 @@ class Vocabulary:
     def _add_settings(self, entry: Mapping[str, Any]) -> None:
         self.settings.append(
             Settings(
-                _patterns(entry["paths"]), tuple(entry["keywords"]), tuple(entry.get("inside", ())), entry.get("base_class")
+                _patterns(entry["paths"]),
+                frozenset(path.rpartition(".")[2] for path in entry["paths"]),
+                tuple(entry["keywords"]),
+                tuple(entry.get("inside", ())),
+                entry.get("constructor_keyword"),
             )
         )
 

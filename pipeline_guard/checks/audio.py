@@ -81,7 +81,9 @@ def dormant(lane: Lane, kind: str, what: str) -> Iterator[Draft]:
             best[key] = site
     for site in best.values():
         why = _reason(site)
-        yield at_site(site, f"{site.symbol}() could still {what} ({why}); one edit makes it a second live path. Remove it.")
+        yield at_site(
+            site, f"{site.symbol}() could still {what} ({why}); one edit makes it a second live path. Remove it."
+        )
 
 
 def _reason(site: Site) -> str:

@@ -30,7 +30,15 @@ class Draft(NamedTuple):
 def at_site(site: Site, message: str, *, downgrade: bool = False) -> Draft:
     """Return a draft at a site of the map, with the site's own evidence."""
     return Draft(
-        site.path, site.line, site.end_line, site.column, site.symbol, message, site.reached_from, site.confidence, downgrade
+        site.path,
+        site.line,
+        site.end_line,
+        site.column,
+        site.symbol,
+        message,
+        site.reached_from,
+        site.confidence,
+        downgrade,
     )
 
 

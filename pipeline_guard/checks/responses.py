@@ -19,9 +19,15 @@ def outside_trigger(lane: Lane) -> Iterator[Draft]:
     for site in _live_responses(lane):
         if trigger is not None and _is_through(site, trigger):
             continue
-        where = f"only {trigger.symbol}() ({trigger.path}:{trigger.line}) may" if trigger is not None else "one trigger must"
+        where = (
+            f"only {trigger.symbol}() ({trigger.path}:{trigger.line}) may"
+            if trigger is not None
+            else "one trigger must"
+        )
         if site.role == "primitive":
-            yield at_site(site, f"{site.symbol}() sends response.create itself; {where}. Two of them answer one turn twice.")
+            yield at_site(
+                site, f"{site.symbol}() sends response.create itself; {where}. Two of them answer one turn twice."
+            )
         else:
             name = site.leads_to[0].rpartition(":")[2] if site.leads_to else "a wrapper"
             yield at_site(site, f"this leads to the response.create in {name}(); {where}.")
@@ -95,7 +101,9 @@ def _against_declaration(lane: Lane, turns: list[Site]) -> Iterator[Draft]:
             )
     else:
         for site in turns:
-            yield at_site(site, 'normal-turn is declared as "server", but this triggers a response on the caller\'s turn.')
+            yield at_site(
+                site, 'normal-turn is declared as "server", but this triggers a response on the caller\'s turn.'
+            )
 
 
 def dormant_response_path(lane: Lane) -> Iterator[Draft]:

@@ -309,7 +309,16 @@ class _FunctionBuilder:
         bases = [self.expr(base) for base in node.bases]
         decorators = [self.expr(decorator) for decorator in node.decorator_list]
         entry = ir.Class(
-            node.name, qualname, node.lineno, node.end_lineno or node.lineno, bases, decorators, self.index, owner, [], {}
+            node.name,
+            qualname,
+            node.lineno,
+            node.end_lineno or node.lineno,
+            bases,
+            decorators,
+            self.index,
+            owner,
+            [],
+            {},
         )
         index = len(self.module.classes)
         self.module.classes.append(entry)
@@ -321,7 +330,9 @@ class _FunctionBuilder:
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 # A property's setter must not hide its getter.
-                keep_first = any(isinstance(d, ast.Attribute) and d.attr in {"setter", "deleter"} for d in node.decorator_list)
+                keep_first = any(
+                    isinstance(d, ast.Attribute) and d.attr in {"setter", "deleter"} for d in node.decorator_list
+                )
                 position = len(self.module.functions)
                 self.on_def(node, block, index)
                 if not (keep_first and node.name in entry.methods):

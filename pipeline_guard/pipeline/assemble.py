@@ -375,7 +375,9 @@ class Assembler:
             yield self._plain("sender_loop", func, place, self.reach.context(func), "loop")
             for edge in sender.starts:
                 if edge.site is not None:
-                    yield self._plain("sender_loop", edge.caller, edge.site, self.reach.context(edge.caller, edge.op), "start")
+                    yield self._plain(
+                        "sender_loop", edge.caller, edge.site, self.reach.context(edge.caller, edge.op), "start"
+                    )
 
     def _plain(self, kind: str, func: Func, call: ir.Call, context: str, role: str | None) -> Site:
         return Site(

@@ -80,7 +80,11 @@ class AudioReader:
         for node in nodes:
             for call, op in calls_behind(hop.func, hop.op, node):
                 key = self.queues.key_of(hop.func, op, call)
-                if key is not None and type(call.func) is ir.Attr and call.func.name in ("get", "get_nowait", "popleft", "pop"):
+                if (
+                    key is not None
+                    and type(call.func) is ir.Attr
+                    and call.func.name in ("get", "get_nowait", "popleft", "pop")
+                ):
                     return key
         loop = hop.func.loop_of(hop.op)
         if loop is not None:

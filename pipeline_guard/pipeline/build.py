@@ -25,9 +25,7 @@ from pipeline_guard.vocabulary import load as load_vocabulary
 Progress = Callable[[str, int, int], None]
 
 
-def analyse(
-    root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None = None
-) -> PipelineMap:
+def analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None = None) -> PipelineMap:
     """Return the pipeline map of the program made of ``files``.
 
     ``progress`` is called with the name of a step, how much of it is done and how much there is.
@@ -68,6 +66,8 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     analysed = len(program.modules)
     gaps = (*loader.gaps, *assembler.gaps)
     coverage = Coverage(
-        discovered=len(files), analysed=analysed, set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps})
+        discovered=len(files),
+        analysed=analysed,
+        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
     )
     return PipelineMap(root=str(root), lanes=lanes, gaps=gaps, coverage=coverage)

@@ -25,7 +25,9 @@ _RECEIVES = frozenset({
     "iter_bytes", "get_message", "read_message", "listen", "events", "__anext__", "recv_bytes", "wait_message", "aiter",
 })  # fmt: skip
 _TAKES = frozenset({"get", "get_nowait", "popleft", "read", "readexactly", "readframes", "recvfrom", "sleep", "wait"})
-_WAITS = frozenset({"gather", "wait", "TaskGroup", "create_task_group", "join", "as_completed", "run_forever", "open_nursery"})
+_WAITS = frozenset(
+    {"gather", "wait", "TaskGroup", "create_task_group", "join", "as_completed", "run_forever", "open_nursery"}
+)
 _TASKS = frozenset({"create_task", "ensure_future"})
 _STREAM_WORDS = (
     "ws", "websocket", "socket", "connection", "conn", "stream", "client", "session", "reader", "channel", "message",
@@ -120,7 +122,17 @@ class Chains:
             call = sink.call
             top = self.stops(sink.func, sink.op, kind, None)
             hop = Hop(
-                kind, sink.func, sink.op, call.line, call.end_line, call.column, sink, None, top, sink.confidence, (sink,)
+                kind,
+                sink.func,
+                sink.op,
+                call.line,
+                call.end_line,
+                call.column,
+                sink,
+                None,
+                top,
+                sink.confidence,
+                (sink,),
             )
             walk.take(hop)
             if not top:
@@ -155,7 +167,17 @@ class Chains:
         elif edge.kind in ("task", "thread", "executor") and self._works_off_queue(walk, func):
             top = True
         hop = Hop(
-            walk.kind, caller, edge.op, edge.line, edge.end_line, edge.column, None, edge, top, edge.confidence, tuple(below)
+            walk.kind,
+            caller,
+            edge.op,
+            edge.line,
+            edge.end_line,
+            edge.column,
+            None,
+            edge,
+            top,
+            edge.confidence,
+            tuple(below),
         )
         if walk.take(hop) and not top:
             walk.queue.append(caller)
@@ -194,13 +216,17 @@ class Chains:
         own = [sink for sink in sinks if sink.func is func and sink.op == op]
         if own:
             return all(self._other_transport(sink, env) for sink in own)
-        edges = [e for e in self.graph.outgoing.get(func, ()) if e.op == op and e.callee in walk.ops and e.call is not None]
+        edges = [
+            e for e in self.graph.outgoing.get(func, ()) if e.op == op and e.callee in walk.ops and e.call is not None
+        ]
         if not edges:
             return False
         for edge in edges:
             call = edge.call
             assert call is not None
-            if not any(type(node) is ir.Name and node.id in env for node in [*call.args, *(k.value for k in call.keywords)]):
+            if not any(
+                type(node) is ir.Name and node.id in env for node in [*call.args, *(k.value for k in call.keywords)]
+            ):
                 return False
             inner = self.graph.evaluator.bind(edge.callee, call, Frame(func, op, env, 2), edge.bound)
             if set(walk.ops[edge.callee]) - self._switched_off(walk, edge.callee, inner, depth - 1):
@@ -214,7 +240,8 @@ class Chains:
             return False
         values = self.graph.evaluator.eval(sink.call.func, Frame(sink.func, sink.op, env, 2))
         return bool(values) and all(
-            isinstance(value, Function) and value.func not in self.relays and value.func.name != "<lambda>" for value in values
+            isinstance(value, Function) and value.func not in self.relays and value.func.name != "<lambda>"
+            for value in values
         )
 
     def _other_message(self, kind: str, func: Func, op: int) -> bool:
@@ -257,7 +284,20 @@ class Chains:
                 top = self.stops(put.func, put.op, walk.kind, None)
                 note = "by way of a queue of work"
                 found.append(
-                    Hop(walk.kind, put.func, put.op, call.line, call.end_line, call.column, None, None, top, "medium", below, note)
+                    Hop(
+                        walk.kind,
+                        put.func,
+                        put.op,
+                        call.line,
+                        call.end_line,
+                        call.column,
+                        None,
+                        None,
+                        top,
+                        "medium",
+                        below,
+                        note,
+                    )
                 )
         return found
 
@@ -306,7 +346,8 @@ class Chains:
             self._owners[func] = {
                 edge.callee
                 for edge in self.graph.outgoing.get(func, ())
-                if (edge.kind in ("task", "thread", "executor") and waits) or (edge.kind == "call" and edge.callee.ir.is_async)
+                if (edge.kind in ("task", "thread", "executor") and waits)
+                or (edge.kind == "call" and edge.callee.ir.is_async)
                 if edge.callee is not func and self.has_pump(edge.callee)
             }
         return bool(self._owners[func] - {below})
@@ -318,7 +359,9 @@ class Chains:
         started = {
             ir.source(target)
             for op in func.ir.ops
-            if op.kind == "assign" and type(op.value) is ir.Call and ir.source(op.value.func).rpartition(".")[2] in _TASKS
+            if op.kind == "assign"
+            and type(op.value) is ir.Call
+            and ir.source(op.value.func).rpartition(".")[2] in _TASKS
             for target in op.targets
         }
         return any(
@@ -362,7 +405,9 @@ def _is_stream(test: ir.Expr, names: frozenset[str]) -> bool:
             return True
         if last in ("range", "enumerate", "zip", "items", "values", "keys", "split", "sorted", "reversed", "list"):
             return False
-        return any(_is_stream(arg, names) for arg in node.args) or any(word in last.lower() for word in ("event", "messages"))
+        return any(_is_stream(arg, names) for arg in node.args) or any(
+            word in last.lower() for word in ("event", "messages")
+        )
     last = ir.source(node).rpartition(".")[2].lower().strip("_")
     words = last.split("_")
     return any(word in words or last.endswith(word) for word in _STREAM_WORDS) and not last.endswith("s" * 2)

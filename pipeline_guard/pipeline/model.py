@@ -192,4 +192,6 @@ class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites of every lane, ordered by place."""
-        return tuple(sorted((site for lane in self.lanes for site in lane.sites), key=lambda s: (s.path, s.line, s.kind)))
+        return tuple(
+            sorted((site for lane in self.lanes for site in lane.sites), key=lambda s: (s.path, s.line, s.kind))
+        )

@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.sinks import Sink, SinkFinder
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.evaluate import Values
-from pipeline_guard.program.reach import is_test
+from pipeline_guard.program.reach import is_test, module_context
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -67,6 +67,7 @@ class SessionReader:
         """Return the configurations, first those that are sent, then those that are only written down."""
         found: list[Config] = []
         updates = [sink for sink in sinks if sink.kind == "auto_response"]
+        updates.sort(key=lambda sink: module_context(sink.func.module) is not None)  # examples only borrow settings
         for sink in updates:
             found.extend(self._of_update(sink))
         if updates and not found:  # a backend whose only update leaves turn detection out runs on the default
@@ -89,7 +90,9 @@ class SessionReader:
         payload = sink.payload
         sessions = self._sessions(payload) if payload is not None else []
         if not sessions or all(_is_unknown(value) for value in sessions):
-            yield self._config(sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, "settings not readable")
+            yield self._config(
+                sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, "settings not readable"
+            )
             return
         if not self._partial_counts and all(self._is_partial(value) for value in sessions):
             self._covered.append((sink.func.module.rel, sink.call.line, sink.call.end_line))
@@ -113,7 +116,9 @@ class SessionReader:
             for func, line in apart or whole[:1] or inner:
                 last = max([line, *(n for f, n in inner if f is func and line <= n <= line + _SPAN)])
                 if not self._is_covered(func.module.rel, line):
-                    yield replace(self._config(func, None, line, last, self._decides(session), None, note), used_by=sink)
+                    yield replace(
+                        self._config(func, None, line, last, self._decides(session), None, note), used_by=sink
+                    )
 
     def _config(
         self, func: Func, op: int | None, line: int, end_line: int, value: str, sink: Sink | None, note: str = ""
@@ -174,7 +179,9 @@ class SessionReader:
             if isinstance(value, External) and value.call is None:
                 return "dynamic"
             if not self._has(value, "create_response"):
-                opened = _is_open(value) or (isinstance(value, External) and not value.path.removesuffix("()")[-1:].isalpha())
+                opened = _is_open(value) or (
+                    isinstance(value, External) and not value.path.removesuffix("()")[-1:].isalpha()
+                )
                 if isinstance(value, External) and not _looks_like_class(value):
                     return "dynamic"
                 return "dynamic" if opened else "default_on"
@@ -214,37 +221,46 @@ class SessionReader:
     def _of_connect(self, func: Func, op: int, call: ir.Call) -> Iterator[Config]:
         for settings in self.vocabulary.settings:
             last = ir.source(call.func).rpartition(".")[2]
-            if not any(pattern.pattern.rstrip(r"\Z").endswith(last) for pattern in settings.paths):
+            if last not in settings.names:
                 continue
-            values = self.evaluator.eval(call.func, Frame(func, op))
-            for value in values:
+            for value in self.evaluator.eval(call.func, Frame(func, op)):
                 if isinstance(value, External) and any(pattern.match(value.path) for pattern in settings.paths):
-                    yield self._at_connect(func, op, call, value, settings)
+                    yield from self._at_connect(func, op, call, value, settings)
                     return
 
-    def _at_connect(self, func: Func, op: int, call: ir.Call, value: External, settings: Settings) -> Config:
+    def _at_connect(self, func: Func, op: int, call: ir.Call, value: External, settings: Settings) -> Iterator[Config]:
+        """Read the settings that a connecting call takes, else those its object was made with."""
         frame = Frame(func, op)
         given = [k.value for k in call.keywords if k.name in settings.keywords]
-        place = (func, op, call.line, call.end_line)
         if not given and value.origin is not None and type(value.origin.node) is ir.Call:
-            origin = value.origin
-            outer = origin.node
-            assert type(outer) is ir.Call
-            config = [k.value for k in outer.keywords if k.name == "config"]
-            if config:
-                given, frame = config, origin.frame
-                place = (origin.frame.func, origin.frame.at or 0, outer.line, outer.end_line)
+            given = [k.value for k in value.origin.node.keywords if k.name == settings.constructor_keyword]
+            frame = value.origin.frame
         answers: list[str] = []
+        written: list[tuple[Func, int]] = []
         for node in given:
             for config_value in self.evaluator.settled(self.evaluator.eval(node, frame)):
                 answers.append(self._of_model_settings(config_value, settings.inside))
-        return self._config(place[0], place[1], place[2], place[3], _agreed(answers) if answers else "default_on", None)
+                for inner in self._model_settings(config_value, settings.inside):
+                    written.extend(self._places(None, [inner]))
+        own = [line for place, line in written if place is func and line <= call.line]
+        answer = _agreed(answers) if answers else "default_on"
+        yield self._config(func, op, min([call.line, *own]), call.end_line, answer, None)
+        for place, line in written:
+            if place is not func and not self._is_covered(place.module.rel, line):
+                yield self._config(place, None, line, line + _SPAN // 4, answer, None, "settings of a session.update")
+
+    def _model_settings(self, value: Value, inside: tuple[str, ...]) -> Values:
+        return [inner for name in inside for inner in field_values(self.evaluator, value, name)] or [value]
 
     def _of_model_settings(self, value: Value, inside: tuple[str, ...]) -> str:
-        for name in (*inside, "model_settings"):
-            for inner in field_values(self.evaluator, value, name):
+        for inner in self._model_settings(value, inside):
+            if inner is not value:
                 return self._decides(inner)
-        return self._decides(value) if self._turn_detection(value)[1] else ("dynamic" if _is_unknown(value) else "default_on")
+        return (
+            self._decides(value)
+            if self._turn_detection(value)[1]
+            else ("dynamic" if _is_unknown(value) else "default_on")
+        )
 
     def _of_mint(self, func: Func, op: int, call: ir.Call) -> Iterator[Config]:
         if ir.source(call.func).rpartition(".")[2] not in ("post", "request") or not (call.args or call.keywords):
@@ -278,7 +294,9 @@ class SessionReader:
                             sessions = self._sessions(value)
                             if sessions and not all(self._is_partial(s) or _is_unknown(s) for s in sessions):
                                 answer = _agreed([self._decides(session) for session in sessions])
-                                yield self._config(func, op, node.line, node.line, answer, None, "written down; nothing sends it")
+                                yield self._config(
+                                    func, op, node.line, node.line, answer, None, "written down; nothing sends it"
+                                )
 
 
 def _update_events(module: Module) -> Iterator[tuple[Func, int, ir.DictNode]]:

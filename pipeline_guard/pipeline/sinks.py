@@ -127,7 +127,9 @@ class SinkFinder:
                 if entry.content and not (payload is not None and mentions(self.evaluator, payload, entry.content)):
                     continue
                 note = f"{connection.name}: {entry.method}()"
-                self._add(Sink(entry.kind, func, site.op, call, payload, connection.provider, confidence, note, argument))
+                self._add(
+                    Sink(entry.kind, func, site.op, call, payload, connection.provider, confidence, note, argument)
+                )
                 return True
         return False
 
@@ -170,7 +172,9 @@ class SinkFinder:
             if any(name == sink or name.endswith(f".{sink}") for name in names):
                 argument = site.call.args[0] if site.call.args else None
                 payload = self._first(argument, Frame(func, site.op))
-                self._add(Sink(kind, func, site.op, site.call, payload, "openai", "high", f"your sink {sink}", argument))
+                self._add(
+                    Sink(kind, func, site.op, site.call, payload, "openai", "high", f"your sink {sink}", argument)
+                )
                 return True
         return False
 
@@ -246,7 +250,11 @@ class SinkFinder:
         """Return the call that opened a socket: the last call on its path whose name opens one."""
         if value.call is not None and value.frame is not None and _last(value.call.func) in _OPENERS:
             return Thunk(value.call, value.frame)
-        if value.origin is not None and type(value.origin.node) is ir.Call and _last(value.origin.node.func) in _OPENERS:
+        if (
+            value.origin is not None
+            and type(value.origin.node) is ir.Call
+            and _last(value.origin.node.func) in _OPENERS
+        ):
             return value.origin
         return None
 
@@ -301,7 +309,9 @@ class SinkFinder:
         """Say whether a value was received from the caller's side and not looked into."""
         if not isinstance(value, External) or value.path.endswith("json.loads()"):
             return False
-        received = value.path.endswith(("receive_text()", "receive()", "receive_bytes()", "recv()", "[]", "iter_text()[]"))
+        received = value.path.endswith(
+            ("receive_text()", "receive()", "receive_bytes()", "recv()", "[]", "iter_text()[]")
+        )
         return received and any(pattern.match(value.path) for pattern in self.vocabulary.inbound)
 
     def _first(self, argument: ir.Expr | None, frame: Frame) -> Value | None:
@@ -318,7 +328,9 @@ class SinkFinder:
 
     # -- functions that hand on what they are given
 
-    def _relay(self, parameter: Parameter, provider: str, evaluate: Callable[[Environment_], Values], depth: int) -> None:
+    def _relay(
+        self, parameter: Parameter, provider: str, evaluate: Callable[[Environment_], Values], depth: int
+    ) -> None:
         self.relay_functions.add(parameter.func)
         self._relays.append(Relay(parameter.func, evaluate, provider, depth))
 
@@ -353,7 +365,9 @@ class SinkFinder:
             site = edge.site or call
             argument = call.args[0] if call.args else next((k.value for k in call.keywords), None)
             confidence: Confidence = "high" if edge.confidence == "high" else "medium"
-            sink = Sink(entry.event.kind, edge.caller, edge.op, site, entry.value, relay.provider, confidence, "", argument)
+            sink = Sink(
+                entry.event.kind, edge.caller, edge.op, site, entry.value, relay.provider, confidence, "", argument
+            )
             self._add(sink)
         for parameter in parameters:
             if relay.depth < MAX_RELAY_DEPTH and parameter.func is not relay.func:
@@ -392,7 +406,17 @@ class SinkFinder:
                     for entry in typed:
                         note = "by way of a queue of events"
                         self._add(
-                            Sink(entry.event.kind, put.func, put.op, put.call, entry.value, provider, "high", note, put.argument)
+                            Sink(
+                                entry.event.kind,
+                                put.func,
+                                put.op,
+                                put.call,
+                                entry.value,
+                                provider,
+                                "high",
+                                note,
+                                put.argument,
+                            )
                         )
                     for parameter in parameters:
                         self._relay(

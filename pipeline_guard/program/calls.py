@@ -100,7 +100,9 @@ class CallGraph:
 
     def calls_of(self, func: Func) -> list[Edge]:
         """Return the edges into a function, resolving the calls of its name that nobody had asked for."""
-        self._wake({func.name} if func.name not in ("__init__", "__post_init__") or func.cls is None else {func.cls.name})
+        self._wake(
+            {func.name} if func.name not in ("__init__", "__post_init__") or func.cls is None else {func.cls.name}
+        )
         return self.incoming.get(func, [])
 
     def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
@@ -277,7 +279,9 @@ class CallGraph:
             for reference in func.references:
                 node = reference.node
                 last = node.id if type(node) is ir.Name else node.name if type(node) is ir.Attr else ""
-                if type(node) is not ir.Lambda and (last not in names or (last not in self._hot and not reference.outer)):
+                if type(node) is not ir.Lambda and (
+                    last not in names or (last not in self._hot and not reference.outer)
+                ):
                     continue
                 if func.is_dead(reference.op):
                     continue
@@ -336,7 +340,9 @@ class CallGraph:
                         method = entry.module.functions[index]
                         for func, site in sites:
                             line, end = site.call.line, site.call.end_line
-                            edge = Edge(func, method, "callback", site.op, line, end, site.call.column, None, None, True, "low")
+                            edge = Edge(
+                                func, method, "callback", site.op, line, end, site.call.column, None, None, True, "low"
+                            )
                             self.implied.setdefault(func, []).append(edge)
         for func, site in self.unresolved:
             node = site.call.func
@@ -400,7 +406,9 @@ def _alias_names(module: Module) -> set[str]:
             if kind in (ir.Name, ir.Attr, ir.Lambda, ir.IfExp, ir.Bool, ir.Call, ir.Sub) or (
                 kind is ir.Const and value.value is None  # type: ignore[union-attr]
             ):
-                names.update(t.name if type(t) is ir.Attr else t.id for t in op.targets if type(t) in (ir.Attr, ir.Name))  # type: ignore[union-attr]
+                names.update(
+                    t.name if type(t) is ir.Attr else t.id for t in op.targets if type(t) in (ir.Attr, ir.Name)
+                )  # type: ignore[union-attr]
     for cls in module.classes:
         names.update(field.name for field in cls.ir.fields)
     return names

@@ -255,7 +255,9 @@ class Evaluator:
                 continue
             if ir.source(test.func) != "isinstance" or ir.source(test.args[0]) != name:
                 continue
-            classes = [v.cls for v in self.eval(test.args[1], Frame(function, entry.first)) if isinstance(v, ClassValue)]
+            classes = [
+                v.cls for v in self.eval(test.args[1], Frame(function, entry.first)) if isinstance(v, ClassValue)
+            ]
             wanted = entry.kind == "if"
             values = [
                 v
@@ -375,7 +377,9 @@ class Evaluator:
         function = frame.func
         for index in stores:
             if frame.at is not None:
-                if index >= frame.at or function.exclusive(function.ir.ops[index].block, function.ir.ops[frame.at].block):
+                if index >= frame.at or function.exclusive(
+                    function.ir.ops[index].block, function.ir.ops[frame.at].block
+                ):
                     continue
             sure = frame.at is not None and function.dominates(index, frame.at)
             added = self._store_entries(function.ir.ops[index], Frame(function, index, frame.env, frame.depth))
@@ -459,7 +463,9 @@ class Evaluator:
         if source is not None:
             if not (source is module and imp.level):
                 values = [v for v in self.module_name(source, imp.attr) if v is not UNKNOWN]
-                if values and not (len(values) == 1 and isinstance(values[0], External) and values[0].path.startswith("builtins.")):
+                if values and not (
+                    len(values) == 1 and isinstance(values[0], External) and values[0].path.startswith("builtins.")
+                ):
                     return values
             sub = self.program.submodule(source, imp.attr)
             found = self.program.module(sub) if sub else None
@@ -609,7 +615,9 @@ class Evaluator:
             if op.value is None:
                 results.extend(self.annotated(op.annotation, function))
                 continue
-            values = self._assigned_value(op, name, Frame(function, index, env, base.frame.depth + 1 if constructed else 1))  # type: ignore[union-attr]
+            values = self._assigned_value(
+                op, name, Frame(function, index, env, base.frame.depth + 1 if constructed else 1)
+            )  # type: ignore[union-attr]
             results.extend(values)
             if op.annotation is not None and not [v for v in values if not _is_none(v)]:
                 results.extend(self.annotated(op.annotation, function))
@@ -680,7 +688,10 @@ class Evaluator:
             frame = Frame(function, index, None, 2)
             bases = self.eval(target.base, frame)
             ours = any(
-                (isinstance(v, (Instance, ClassValue)) and (v.cls is cls or cls in self.mro(v.cls) or v.cls in self.mro(cls)))
+                (
+                    isinstance(v, (Instance, ClassValue))
+                    and (v.cls is cls or cls in self.mro(v.cls) or v.cls in self.mro(cls))
+                )
                 for v in bases
             )
             vague = all(not isinstance(v, (Instance, ClassValue, ModuleValue, External)) for v in bases)
@@ -854,7 +865,12 @@ class Evaluator:
         """Return parameter → argument for one call; parameters that the call leaves out get their default."""
         env: dict[str, Thunk] = {}
         positional = [p for p in function.ir.params if p.kind == "pos"]
-        if function.cls is not None and not function.is_static and positional and (bound or function.name == "__init__"):
+        if (
+            function.cls is not None
+            and not function.is_static
+            and positional
+            and (bound or function.name == "__init__")
+        ):
             positional = positional[1:]
         names = {p.name for p in function.ir.params if p.kind in ("pos", "kw")}
         rest = next((p.name for p in function.ir.params if p.kind == "**"), None)
@@ -960,7 +976,11 @@ def _unique(values: Iterable[Value]) -> Values:
             continue
         seen.add(id(value))
         kind = type(value)
-        if kind is Mapping or kind is Sequence or not any(kind is type(other) and _same(value, other) for other in result):
+        if (
+            kind is Mapping
+            or kind is Sequence
+            or not any(kind is type(other) and _same(value, other) for other in result)
+        ):
             result.append(value)
     return result
 

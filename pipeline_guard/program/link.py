@@ -64,7 +64,9 @@ class Program:
         if level:
             base = package[: len(package) - (level - 1)] if level > 1 else package
             full = (*base, *wanted)
-            return next((rel for parts, rel in self._by_last.get(full[-1], ()) if parts == full), None) if full else None
+            return (
+                next((rel for parts, rel in self._by_last.get(full[-1], ()) if parts == full), None) if full else None
+            )
         if not wanted:
             return None
         best: tuple[int, str] | None = None

@@ -17,7 +17,10 @@ class Loader:
     """Loads a program.  ``seeds`` are the files with a literal of the vocabulary; ``gaps`` what could not be read."""
 
     def __init__(
-        self, files: Sequence[SourceFile], vocabulary: Vocabulary, progress: Callable[[str, int, int], None] | None = None
+        self,
+        files: Sequence[SourceFile],
+        vocabulary: Vocabulary,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.files = {file.rel: file.path for file in files}
         self.vocabulary = vocabulary
@@ -115,7 +118,9 @@ class HotNames:
     """The names of functions and classes that lead to a sink, as far as names alone can tell."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._literals = {event for events in vocabulary.events.values() for e in events for event in (e.type, *e.classes)}
+        self._literals = {
+            event for events in vocabulary.events.values() for e in events for event in (e.type, *e.classes)
+        }
         self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
         self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._names: set[str] = set()
@@ -169,7 +174,11 @@ class HotNames:
 
     def _leads(self, func: Func) -> bool:
         used = func.names_used
-        if not func.strings.isdisjoint(self._literals) or not used.isdisjoint(self._literals) or not func.attribute_chains.isdisjoint(self._methods):
+        if (
+            not func.strings.isdisjoint(self._literals)
+            or not used.isdisjoint(self._literals)
+            or not func.attribute_chains.isdisjoint(self._methods)
+        ):
             return True
         hits = used & self._names
         if not hits:
@@ -182,7 +191,8 @@ class HotNames:
         if module in self._homes:
             return True
         return any(
-            (imp.module.rpartition(".")[2] or imp.attr or "").encode() in self._stems or (imp.attr or "").encode() in self._stems
+            (imp.module.rpartition(".")[2] or imp.attr or "").encode() in self._stems
+            or (imp.attr or "").encode() in self._stems
             for function in module.functions
             for imp in function.ir.imports
         )
@@ -191,4 +201,3 @@ class HotNames:
 def _stem(rel: str) -> str:
     pieces = rel.rpartition(".")[0].split("/")
     return pieces[-2] if pieces[-1] == "__init__" and len(pieces) > 1 else pieces[-1]
-

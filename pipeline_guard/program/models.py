@@ -181,9 +181,7 @@ def _environment(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Valu
     return [Environment(str(names[0]) if names else "?", Thunk(default, frame) if default is not None else None)]
 
 
-def method_result(
-    evaluator: Evaluator, base: Value, name: str, node: ir.Call, frame: Frame
-) -> list[Value] | None:
+def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, frame: Frame) -> list[Value] | None:
     """Return what a method of a dict, a string, JSON text or a data class gives, or None when nothing is known."""
     if isinstance(base, Mapping):
         return _mapping_method(evaluator, base, name, node, frame)
@@ -229,9 +227,7 @@ def _without_nulls(evaluator: Evaluator, base: Instance, frame: Frame) -> Mappin
     return Mapping(entries, False, 0, None)
 
 
-def _mapping_method(
-    evaluator: Evaluator, base: Mapping, name: str, node: ir.Call, frame: Frame
-) -> list[Value] | None:
+def _mapping_method(evaluator: Evaluator, base: Mapping, name: str, node: ir.Call, frame: Frame) -> list[Value] | None:
     if name == "copy":
         return [base]
     if name in ("get", "pop", "setdefault") and node.args:

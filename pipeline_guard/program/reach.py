@@ -106,7 +106,9 @@ class Reachability:
             if rule is not None:
                 for index in cls.ir.methods.values():
                     method = module.functions[index]
-                    self._enter(method, place or _as_context(rule.context), f"{cls.name}.{method.name}()", method.ir.line)
+                    self._enter(
+                        method, place or _as_context(rule.context), f"{cls.name}.{method.name}()", method.ir.line
+                    )
         self._enter(module.body, place or ("live" if _is_script(module) else "startup"), "module", 1)
 
     def _enter(self, func: Func, context: Context, note: str, line: int) -> None:
@@ -122,7 +124,11 @@ class Reachability:
             for rule in self.vocabulary.decorators:
                 if last not in rule.names:
                     continue
-                if rule.receiver and not any(word in receiver.lower() for word in rule.receiver) and not route.startswith("/"):
+                if (
+                    rule.receiver
+                    and not any(word in receiver.lower() for word in rule.receiver)
+                    and not route.startswith("/")
+                ):
                     continue
                 found.append((self._refined(_as_context(rule.context), func, route), f"@{name} {route}".strip()))
         for edge in self.graph.incoming.get(func, ()):
@@ -211,5 +217,7 @@ def is_test(module: Module) -> bool:
     if not (stem.startswith("test_") or stem.endswith("_test") or stem.endswith("_tests")):
         return False
     uses = any(imp.module.partition(".")[0] in ("pytest", "unittest") for imp in module.body.ir.imports)
-    defines = any(f.name.startswith("test") for f in module.functions) or any(c.name.startswith("Test") for c in module.classes)
+    defines = any(f.name.startswith("test") for f in module.functions) or any(
+        c.name.startswith("Test") for c in module.classes
+    )
     return uses or defines

@@ -1,0 +1,1 @@
+"""Measurements on real code: they need folders outside this repository, so no test runs them."""
