@@ -34,6 +34,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "cause": frozenset({"name", "events", "words"}),
     "guard": frozenset({"names"}),
     "silent": frozenset({"messages"}),
+    "seed": frozenset({"words"}),
 }
 
 
@@ -122,6 +123,7 @@ class Vocabulary:
     sinks: dict[str, str] = field(default_factory=dict)
     cause_events: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    seed_words: list[str] = field(default_factory=list)
     silent_messages: set[str] = field(default_factory=set)
     guard_names: list[re.Pattern[str]] = field(default_factory=list)
 
@@ -152,6 +154,7 @@ class Vocabulary:
         words |= (
             {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
         )
+        words |= set(self.seed_words)
         return tuple(sorted(word.encode() for word in words))
 
     def add(self, table: Mapping[str, Any], source: str) -> None:
@@ -246,6 +249,9 @@ class Vocabulary:
 
     def _add_guard(self, entry: Mapping[str, Any]) -> None:
         self.guard_names.extend(re.compile(name, re.IGNORECASE) for name in entry["names"])
+
+    def _add_seed(self, entry: Mapping[str, Any]) -> None:
+        self.seed_words.extend(entry["words"])
 
     def _add_silent(self, entry: Mapping[str, Any]) -> None:
         self.silent_messages.update(entry["messages"])

@@ -1,4 +1,4 @@
-"""Every small backend in ``fixtures/backends`` is read, and the map is compared with what its comments promise, both ways."""
+"""Every small backend in ``fixtures/backends`` is read, and its map compared with its own comments, both ways."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline_guard.pipeline.build import analyse
 from pipeline_guard.pipeline.model import PipelineMap, Site
 
 BACKENDS = Path(__file__).parent / "fixtures" / "backends"
+FOLDERS = sorted(path for path in BACKENDS.iterdir() if path.is_dir())
 KINDS = ("audio_send", "response_create", "auto_response")
 ATTRIBUTES = ("trigger", "guard", "ctx", "value")
 # Places where settings are written down; another place sends them, and that is the one a fixture names.
@@ -98,7 +99,8 @@ def _read_site(words: Sequence[str], path: str, line: int) -> Expected:
     kind, *rest = words
     assert kind in KINDS, f"{path}:{line}: {kind} is no kind of site"
     roles = [word for word in rest if "=" not in word]
-    assert set(roles) <= {"primitive", "call"} and len(roles) == (kind != "auto_response"), f"{path}:{line}: {words}"
+    assert set(roles) <= {"primitive", "call"}, f"{path}:{line}: {words}"
+    assert len(roles) == (kind != "auto_response"), f"{path}:{line}: {words}"
     attributes = dict(word.split("=", 1) for word in rest if "=" in word)
     assert set(attributes) <= set(ATTRIBUTES), f"{path}:{line}: {words}"
     return Expected(path, line, kind, roles[0] if roles else None, attributes)
@@ -141,16 +143,9 @@ def _compare(backend: Backend, expected: list[Expected], reported: list[Site]) -
     for site in left:
         if site.kind == "auto_response" and any(note in site.note for note in SETTINGS_NOTES):
             continue
-        words = [
-            site.kind,
-            site.role or "",
-            f"value={site.value}" if site.value else "",
-            f"trigger={site.trigger}",
-            site.context,
-        ]
-        complaints.append(
-            f"  unexpected  {' '.join(word for word in words if word)} ({site.note})\n      {backend.quote(site.path, site.line)}"
-        )
+        words = [site.kind, site.role, site.value or site.trigger, site.context, f"({site.note})"]
+        said = " ".join(word for word in words if word)
+        complaints.append(f"  unexpected  {said}\n      {backend.quote(site.path, site.line)}")
     return complaints
 
 
@@ -191,7 +186,7 @@ def _compare_findings(
 
 def test_the_suite_is_wide_enough_and_every_folder_keeps_its_word() -> None:
     """Folders called ``neg_…`` have no site at all; every other one has."""
-    backends = [Backend(path) for path in BACKENDS.iterdir() if path.is_dir()]
+    backends = [Backend(path) for path in FOLDERS]
     assert len(backends) >= 60
     for backend in backends:
         assert bool(backend.sites()) is not backend.folder.name.startswith("neg_"), backend.folder.name

@@ -278,7 +278,7 @@ TAILS = {
     },
     "a class that inherits from itself": {
         "main.py": BACKEND + "\n\nclass Call(Call):\n    async def greet(self):\n        await super().greet()\n"
-        "\n\nclass A(B):\n    pass\n\n\nclass B(A):\n    async def response_create(self):\n        await self.greet()\n",
+        "\n\nclass A(B):\n    pass\n\n\nclass B(A):\n    async def speak(self):\n        await self.greet()\n",
     },
     "names that stand for themselves": {
         "main.py": BACKEND + "\nx = x\ny = z\nz = y\ndef f(a=f, *b, **c): f = f; return f(f, *b, **c)\nf.f = f.f\n"
@@ -287,7 +287,8 @@ TAILS = {
     },
     "builders that call each other": {
         "main.py": BACKEND + '\n\ndef one(n):\n    return two(n) | {"type": "response.create"}\n'
-        "\n\ndef two(n):\n    return one({**three(n), **one(n)})\n\n\ndef three(n):\n    return [one(two(three(n)))][0]\n"
+        "\n\ndef two(n):\n    return one({**three(n), **one(n)})\n"
+        "\n\ndef three(n):\n    return [one(two(three(n)))][0]\n"
         "\n\nasync def tail(ws):\n    await ws.send(json.dumps(one(two(3))))\n",
     },
     "attributes that hold each other": {
@@ -322,18 +323,14 @@ def test_a_program_that_chases_its_own_tail(write: Write, tmp_path: Path, files:
 
 def test_two_to_the_thirtieth_ways_through_a_value(write: Write, tmp_path: Path) -> None:
     """Each name has two values made of the one before: reading them all would take forever."""
-    doubling = "".join(
-        f"    e{n} = {{**e{n - 1}, 'x': e{n - 1}}} if flag else {{'y': [e{n - 1}, e{n - 1}]}}\n" for n in range(1, 31)
-    )
-    write(
-        "main.py",
-        BACKEND
-        + f'\n\nasync def tail(ws, flag):\n    e0 = {{"type": "response.create"}}\n{doubling}    await ws.send(json.dumps(e30))\n',
-    )
+    step = "    e{1} = {{**e{0}, 'x': e{0}}} if flag else {{'y': [e{0}, e{0}]}}\n"
+    doubling = "".join(step.format(n, n + 1) for n in range(30))
+    head = '\n\nasync def tail(ws, flag):\n    e0 = {"type": "response.create"}\n'
+    write("main.py", f"{BACKEND}{head}{doubling}    await ws.send(json.dumps(e30))\n")
     assert {"audio_send", "response_create"} <= set(map_of(tmp_path).kinds())
 
 
-def test_a_parameter_with_three_hundred_callers_at_every_level(write: Write, tmp_path: Path) -> None:
+def test_thirty_calls_of_the_next_function_ten_levels_deep(write: Write, tmp_path: Path) -> None:
     levels = "".join(
         f"async def level_{n}(ws, event):\n" + f"    await level_{n + 1}(ws, {{**event, 'n': {n}}})\n" * 30 + "\n\n"
         for n in range(10)

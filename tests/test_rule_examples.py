@@ -11,7 +11,6 @@ from pipeline_guard.discovery import discover
 from pipeline_guard.pipeline.build import analyse
 from pipeline_guard.rulebook import Example, Rule, load_rules
 
-
 BAD = [(rule, example) for rule in load_rules() for example in rule.bad]
 GOOD = [(rule, example) for rule in load_rules() for example in rule.good]
 

@@ -184,7 +184,9 @@ class _FunctionBuilder:
         iterable = self.expr(node.iter)
         self.emit("test", node.iter, block, iterable)
         group = self.new_group()
-        loop = self.open("for", block, iterable, node.lineno, group)
+        # An ``await`` around the iterable tells ``async for`` from ``for``.
+        test = ir.Await(iterable) if isinstance(node, ast.AsyncFor) else iterable
+        loop = self.open("for", block, test, node.lineno, group)
         self.assign_to(node.target, ir.Elem("iter", iterable), node.iter, loop)
         self.suite(node.body, loop)
         if node.orelse:
@@ -410,6 +412,9 @@ class _FunctionBuilder:
             return ir.Merge(self.expr(node.left), self.expr(node.right))
         if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
             return _percent_format(node.left.value, self.expr(node.right))
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, (ast.Name, ast.Attribute)):
+            left = ir.Attr(self.expr(node.left), "__mod__")  # a template, perhaps: read like ``template.format(…)``
+            return ir.Call(left, [self.expr(node.right)], [], node.lineno, node.end_lineno or node.lineno, node.col_offset + 1)
         if not isinstance(node.op, ast.Add):
             return ir.Other([self.expr(node.left), self.expr(node.right)])
         parts: list[ir.Expr] = []

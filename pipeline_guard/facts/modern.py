@@ -17,7 +17,7 @@ _HEAVIEST = 4_000
 _MOST_LINKS = 1_000
 _BRACKET, _AFTER_BRACKET, _STRING = 20, 4, 4
 
-_CODE = re.compile(r"""#[^\n]*|\\\n|[^\W\d]{0,3}('''|\"\"\"|'|")|[\w.]+|[^\S\n]+|.""", re.DOTALL)
+_CODE = re.compile(r"""#[^\n]*|\\\n|[rbuftRBUFT]{0,2}('''|\"\"\"|'|")|[\w.]+|[^\S\n]+|.""", re.DOTALL)
 _TEXT = {quote: re.compile(rf"\\[^{{}}]|\{{\{{|\}}\}}|[{{\n]|{quote}", re.DOTALL) for quote in ("'", '"', "'''", '"""')}
 
 
@@ -105,7 +105,7 @@ def _check_nesting(source: str) -> None:
             elif token in ")]}" and stack:
                 stack.pop()
                 weight = top + _AFTER_BRACKET
-            elif token == "," or (token == "\n" and not stack):
+            elif token == "," or (token in "\n;" and not stack):
                 weight = top + _BRACKET if stack else 0
             elif not token.isspace() and token[0] not in "#\\":
                 weight += len(token)

@@ -11,7 +11,8 @@ from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
-from pipeline_guard.program.reach import Reachability, is_test
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.reach import Reachability
 
 _STARTS = ("task", "thread", "executor", "timer", "call", "callback")
 _SPAWNS = ("task", "thread", "executor", "timer", "callback", "register")

@@ -18,7 +18,8 @@ from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.load import Loader
-from pipeline_guard.program.reach import Reachability, is_test
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.reach import Reachability
 from pipeline_guard.rulebook import rules_dir
 from pipeline_guard.vocabulary import load as load_vocabulary
 

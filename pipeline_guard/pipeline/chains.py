@@ -16,7 +16,8 @@ from pipeline_guard.pipeline.sinks import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
-from pipeline_guard.program.reach import Reachability, is_test
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.values import Frame, Function, Literal, Thunk
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -84,6 +85,15 @@ class _Walk:
         if fresh:
             self.hops[index] = replace(old, sinks=(*old.sinks, *fresh))
         return bool(fresh)
+
+    def pass_on(self, func: Func, op: int, sinks: tuple[Sink, ...]) -> None:
+        """Let a function lead to sinks without a hop of its own."""
+        leads = self.ops.setdefault(func, {}).setdefault(op, [])
+        fresh = [sink for sink in sinks if sink not in leads]
+        if fresh:
+            leads.extend(fresh)
+            self.carriers.setdefault(func, []).extend(fresh)
+            self.queue.append(func)
 
     def below(self, func: Func, off: set[int]) -> list[Sink]:
         """Return the sinks that a function leads to, leaving out the operations in ``off``."""
@@ -154,6 +164,8 @@ class Chains:
         caller = edge.caller
         if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
             return
+        if walk.kind == "audio_send" and edge.kind in ("task", "thread", "executor", "timer"):
+            return  # starting a loop passes no audio on
         if edge.kind == "callback" and self.reach.entry_of(func) is not None:
             return
         if caller.index == 0 and edge.site is not None and _is_program_start(caller, edge):
@@ -269,18 +281,25 @@ class Chains:
                     return key
         return None
 
+    def _is_worker(self, func: Func) -> bool:
+        """Say whether a function runs beside the call: somebody starts it as a task or thread."""
+        return any(edge.kind in ("task", "thread", "executor") for edge in self.graph.calls_of(func))
+
     def _worker_puts(self, walk: _Walk, func: Func) -> list[Hop]:
         """Return the puts of work that a queue worker turns into a response."""
         found: list[Hop] = []
         for op in sorted(walk.ops.get(func, ())):
             key = self._queue_around(func, op)
-            if key is None or key in self.queues.control:
+            if key is None or key in self.queues.control or not self._is_worker(func):
                 continue
             for put in self.queues.puts.get(key, ()):
                 if put.func is func or is_test(put.func.module):
                     continue
                 call = put.call
                 below = tuple(walk.below(func, set()))
+                if type(put.argument) is ir.Name and put.argument.id in put.func.params:
+                    walk.pass_on(put.func, put.op, below)  # ``def enqueue(item): queue.put(item)``: its callers put
+                    continue
                 top = self.stops(put.func, put.op, walk.kind, None)
                 note = "by way of a queue of work"
                 found.append(
@@ -314,11 +333,12 @@ class Chains:
     def in_pump(self, func: Func, op: int, *, audio: bool = False) -> bool:
         """Say whether an operation stands in a loop that reads messages (for audio: or a queue, or a device)."""
         for block in reversed(func.ancestors(func.ir.ops[op].block)):
-            if func.ir.blocks[block].kind in LOOPS and self._is_pump(func, block, audio):
+            if func.ir.blocks[block].kind in LOOPS and self.is_pump(func, block, audio):
                 return True
         return False
 
-    def _is_pump(self, func: Func, block: int, audio: bool) -> bool:
+    def is_pump(self, func: Func, block: int, audio: bool = False) -> bool:
+        """Say whether a loop block reads messages (for audio: or a queue, or a device)."""
         key = (func, block, audio)
         if key not in self._pumps:
             self._pumps[key] = self._reads_messages(func, block, audio)
@@ -373,7 +393,7 @@ class Chains:
     def has_pump(self, func: Func) -> bool:
         """Say whether a function's own body reads messages in a loop."""
         return any(
-            block.kind in LOOPS and self._is_pump(func, index, False) for index, block in enumerate(func.ir.blocks)
+            block.kind in LOOPS and self.is_pump(func, index, False) for index, block in enumerate(func.ir.blocks)
         )
 
 
@@ -396,6 +416,8 @@ def _passes_through(edge: Edge) -> bool:
 
 def _is_stream(test: ir.Expr, names: frozenset[str]) -> bool:
     """Say whether the iterable of a ``for`` is a stream of messages: ``async for message in websocket``."""
+    if type(test) is ir.Await:
+        return True  # ``async for``
     node = test
     while type(node) in (ir.Await, ir.Sub):
         node = node.value if type(node) is ir.Await else node.base  # type: ignore[union-attr]

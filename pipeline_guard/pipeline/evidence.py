@@ -8,7 +8,8 @@ from pipeline_guard.pipeline.model import Context, Step
 from pipeline_guard.pipeline.sinks import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
-from pipeline_guard.program.reach import Entry, Reachability, module_context
+from pipeline_guard.program.places import module_context
+from pipeline_guard.program.reach import Entry, Reachability
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24

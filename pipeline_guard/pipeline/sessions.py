@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.sinks import Sink, SinkFinder
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.evaluate import Values
-from pipeline_guard.program.reach import is_test, module_context
+from pipeline_guard.program.places import is_test, module_context
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -140,7 +140,12 @@ class SessionReader:
         return [] if has_field(payload, "session") or has_field(payload, "\0data") else [payload]
 
     def _is_partial(self, session: Value) -> bool:
-        return isinstance(session, Mapping) and not session.open and not set(session.entries) & _DECISIVE
+        return (
+            isinstance(session, Mapping)
+            and session.line > 0  # written out here, not the dump of a settings model
+            and not session.open
+            and not set(session.entries) & _DECISIVE
+        )
 
     # -- what settings say
 

@@ -20,6 +20,7 @@ from pipeline_guard.program.values import (
     Frame,
     Function,
     Instance,
+    JsonText,
     Literal,
     Mapping,
     ModuleValue,
@@ -77,7 +78,12 @@ class SinkFinder:
 
     def run(self) -> list[Sink]:
         """Return every sink, each once, in the order of files and lines."""
-        self._resolved = {id(e.site) for edges in self.graph.outgoing.values() for e in edges if e.kind != "register"}
+        self._resolved = {
+            id(edge.site)
+            for edges in self.graph.outgoing.values()
+            for edge in edges
+            if edge.kind != "register" and not self.is_test(edge.callee.module)
+        }
         self._methods = {call.method.rpartition(".")[2] for c in self.vocabulary.connections for call in c.calls}
         self._seen: set[tuple[int, str]] = set()
         self._relays: list[Relay] = []
@@ -346,7 +352,7 @@ class SinkFinder:
                 self._through_relay(relay, edge)
 
     def _calls_of(self, func: Func) -> Iterator[Edge]:
-        for edge in self.graph.incoming.get(func, ()):
+        for edge in list(self.graph.calls_of(func)):
             if edge.call is not None and edge.kind not in ("register", "escape"):
                 yield edge
 
@@ -383,7 +389,8 @@ class SinkFinder:
     # -- control queues: events that a writer task sends later
 
     def _note_queue(self, func: Func, site: CallSite | Edge, values: Values, provider: str) -> None:
-        for value in values:
+        flat = [v for value in values for v in (value.inner if isinstance(value, JsonText) else (value,))]
+        for value in flat:
             queue = self.queues.source_of(value)
             if queue is not None:
                 self.queues.control.setdefault(queue, provider)

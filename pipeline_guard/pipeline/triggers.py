@@ -13,13 +13,16 @@ from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.reach import Reachability
-from pipeline_guard.program.values import Frame, Literal
+from pipeline_guard.program.values import External, Frame, Instance, JsonText, Literal, Mapping, Text
 from pipeline_guard.vocabulary import Vocabulary
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_COMMITS = frozenset({"commit", "commit_audio", "commit_audio_buffer", "commit_input", "commit_input_audio"})
+_ROUNDS = 3  # how far a clear cause travels along calls
 _TIMERS = frozenset({"timer", "silence"})
-_SPAWNS = frozenset({"task", "thread", "executor", "timer", "callback"})
-_HTTP = ("@post", "@get", "@put", "@route", "@api_route")
+_CLOCKED = frozenset({"recovery", "timer", "silence", "error_retry"})
+_GREETS = ("greet", "welcome", "introduce yourself", "say hello", "say good morning", "say good evening")
+_HTTP = re.compile(r"@(?!\w*sock)[\w.]*\.(post|get|put|patch|delete|route|api_route)\b")
 # Causes that are read off words many functions bear: a clearer sign goes before them.
 _WEAK = frozenset({"text_input", "user_turn", "server_event", "other"})
 
@@ -53,14 +56,25 @@ class TriggerReader:
                 self._above.setdefault(hop.edge.callee, []).append(hop)
         for hop in hops:
             self._causes[id(hop)] = self._cause(hop)
-        for hop in hops:
-            cause = self._causes[id(hop)]
-            if cause.name in _WEAK and hop.sink is not None:
-                self._causes[id(hop)] = self._from_callers(hop.func) or cause
+        for _ in range(_ROUNDS):
+            for hop in hops:
+                self._ask_neighbours(hop)
         for hop in hops:
             if self._causes[id(hop)].name == "other":
                 self._causes[id(hop)] = self._from_callers(hop.func) or self._from_callee(hop) or Cause("other", False)
         return self._causes
+
+    def _ask_neighbours(self, hop: Hop) -> None:
+        """Let a place whose own signs are weak take over what its callers, or what it calls, say clearly."""
+        cause = self._causes[id(hop)]
+        if cause.name not in _WEAK:
+            return
+        if hop.sink is not None or cause.name == "other":
+            self._causes[id(hop)] = self._from_callers(hop.func) or cause
+        if hop.sink is None and self._causes[id(hop)] is cause:
+            below = self._from_callee(hop)
+            if below is not None and below.name in _CLOCKED:
+                self._causes[id(hop)] = below
 
     def _cause(self, hop: Hop) -> Cause:
         """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
@@ -70,16 +84,18 @@ class TriggerReader:
         own = self._from_function_names(func)
         timed = self._from_timer(hop)
         signs = [
-            named if hop.edge is not None and hop.edge.kind in _SPAWNS and _is_strong(named) else None,
+            self._from_reason(hop),
+            named if _is_strong(named) else None,
             event if _is_strong(event) else None,
             self._from_except(func, op),
             timed if own is None or own.name in _TIMERS else None,
-            named if _is_strong(named) else None,
             self._from_condition_names(func, op),
             own if _is_strong(own) else None,
             timed,
             Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
             self._from_neighbours(func, op),
+            self._from_opening(func, op),
+            self._after_commit(func, op),
             self._from_payload(hop) if hop.sink is not None else None,
             event,
             named,
@@ -87,7 +103,7 @@ class TriggerReader:
         ]
         found = next((sign for sign in signs if sign is not None), None)
         entry = self.reach.entry_of(func)
-        if entry is not None and entry.note.startswith(_HTTP) and (found is None or not _is_strong(found)):
+        if entry is not None and _HTTP.match(entry.note) and (found is None or not _is_strong(found)):
             return Cause("operator_http", True, entry.note)
         if found is None or (not _is_strong(found) and not found.here):
             return Cause("other", False)
@@ -133,7 +149,7 @@ class TriggerReader:
             if condition.early:
                 continue
             for name in _names_in(condition.test):
-                cause = self._word(name)
+                cause = self._word(name) if not name[:1].isupper() else None  # classes and constants name no state
                 if cause is not None and cause not in ("timer", "text_input", "user_turn", "error_retry"):
                     return Cause(cause, True, f"under a test of {name}")
         return None
@@ -174,6 +190,48 @@ class TriggerReader:
                             return Cause(cause, True, f"beside {ir.source(target)}")
         return None
 
+    def _from_reason(self, hop: Hop) -> Cause | None:
+        """Read the reason that a call gives: ``trigger_response("greeting")``."""
+        call = hop.edge.call if hop.edge is not None else None
+        for node in [*call.args, *(k.value for k in call.keywords if k.name == "reason")] if call is not None else ():
+            if type(node) is ir.Const and isinstance(node.value, str) and len(node.value) < 40 and " " not in node.value:
+                name = self._word(node.value)
+                if name is not None:
+                    return Cause(name, True, f"reason {node.value!r}")
+        return None
+
+    def _from_opening(self, func: Func, op: int) -> Cause | None:
+        """Recognise what is sent while the session is set up: after its settings, or before any message is read."""
+        sent_settings = any(
+            hop.op < op and not func.exclusive(func.ir.ops[hop.op].block, func.ir.ops[op].block)
+            for hop in self.chains.hops
+            if hop.kind == "auto_response" and hop.func is func
+        )
+        if sent_settings and not self.chains.in_pump(func, op):
+            return Cause("greeting", True, "right after the session is configured")
+        loops = [b.first for i, b in enumerate(func.ir.blocks) if b.kind in LOOPS and self.chains.is_pump(func, i)]
+        starts = [e.op for e in self.graph.outgoing.get(func, ()) if e.kind in ("task", "thread") and self.chains.has_pump(e.callee)]
+        if (loops or starts) and op <= min([*loops, *starts]):
+            return Cause("greeting", True, "before the first message is read")
+        return None
+
+    def _after_commit(self, func: Func, op: int) -> Cause | None:
+        """Recognise a manual turn: the input buffer is committed (or an audio item added) just before."""
+        if any(hop.kind == "audio_send" and hop.func is func and op - 6 <= hop.op < op for hop in self.chains.hops):
+            return Cause("user_turn", True, "after the audio is sent")
+        for operation in func.ir.ops[max(0, op - 6) : op]:
+            if operation.value is None or func.exclusive(operation.block, func.ir.ops[op].block):
+                continue
+            stack = [operation.value]
+            while stack:
+                node = stack.pop()
+                if type(node) is ir.Const and node.value in ("input_audio_buffer.commit", "input_audio"):
+                    return Cause("user_turn", True, "after the input buffer is committed")
+                if type(node) is ir.Call and ir.source(node.func).rpartition(".")[2] in _COMMITS:
+                    return Cause("user_turn", True, "after the input buffer is committed")
+                stack.extend(ir.children(node))
+        return None
+
     def _after_tool_output(self, func: Func, op: int) -> bool:
         for site in func.calls:
             if op - 15 <= site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
@@ -185,16 +243,13 @@ class TriggerReader:
 
     def _from_payload(self, hop: Hop) -> Cause | None:
         assert hop.sink is not None
-        words = ("greet", "welcome", "introduce yourself", "say hello")
         if hop.sink.payload is not None and any(
-            any(word in text.lower() for word in words) for text in self._texts(hop.sink.payload)
+            any(word in text.lower() for word in _GREETS) for text in self._texts(hop.sink.payload)
         ):
             return Cause("greeting", True, "its instructions greet")
         return None
 
     def _texts(self, payload: object, depth: int = 4) -> Iterator[str]:
-        from pipeline_guard.program.values import JsonText, Mapping, Text
-
         if isinstance(payload, Literal) and isinstance(payload.value, str):
             yield payload.value
         elif isinstance(payload, Text):
@@ -202,6 +257,10 @@ class TriggerReader:
         elif isinstance(payload, Mapping) and depth:
             for thunks in payload.entries.values():
                 for value in self.graph.evaluator.force_all(thunks):
+                    yield from self._texts(value, depth - 1)
+        elif isinstance(payload, (Instance, External)) and payload.call is not None and payload.frame is not None and depth:
+            for keyword in payload.call.keywords:
+                for value in self.graph.evaluator.eval(keyword.value, payload.frame):
                     yield from self._texts(value, depth - 1)
         elif isinstance(payload, JsonText) and depth:
             for value in payload.inner:

@@ -11,6 +11,7 @@ from pipeline_guard.program.code import CallSite, Class, Func, Module, Reference
 from pipeline_guard.program.evaluate import Evaluator, Values
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.models import PLAIN_BASES
+from pipeline_guard.program.places import is_test
 from pipeline_guard.program.values import (
     ClassValue,
     External,
@@ -107,7 +108,7 @@ class CallGraph:
 
     def _callers(self, func: Func) -> Iterable[tuple[ir.Call, Frame, bool]]:
         for edge in list(self.calls_of(func)):
-            if edge.call is not None and edge.kind not in ("register", "escape"):
+            if edge.call is not None and edge.kind not in ("register", "escape") and not is_test(edge.caller.module):
                 yield edge.call, Frame(edge.caller, edge.op, None, 2), edge.bound
 
     def _wake(self, names: Iterable[str]) -> None:
@@ -144,8 +145,13 @@ class CallGraph:
 
     def _sort_calls(self, functions: list[Func]) -> None:
         for func in functions:
+            hot = func.name in self._hot
             for site in func.calls:
-                if not func.is_dead(site.op):
+                if func.is_dead(site.op):
+                    continue
+                if hot:  # a typed event may be handed to any of these
+                    self._waiting.append((func, site))
+                else:
                     self._quiet.setdefault(_last_name(site.call.func), []).append((func, site))
 
     def _spread_heat(self) -> bool:
@@ -421,7 +427,11 @@ def _resembles(receiver: str, cls: Class) -> bool:
 
 
 def _last_name(node: ir.Expr) -> str:
-    return ir.source(node).rpartition(".")[2]
+    """Return the name that is called; empty for anything but a name or an attribute (``table[key]()``)."""
+    kind = type(node)
+    if kind is ir.Attr:
+        return node.name  # type: ignore[union-attr]
+    return node.id if kind is ir.Name else ""  # type: ignore[union-attr]
 
 
 def _spawned_call(outer: ir.Call, name: str, function: ir.Expr) -> ir.Call | None:

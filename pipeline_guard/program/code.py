@@ -251,7 +251,7 @@ class Func:
                 if type(node.func) is ir.Attr:  # type: ignore[union-attr]
                     parts = ir.source(node.func).split(".")  # type: ignore[union-attr]
                     chains.update(".".join(parts[-count:]) for count in (1, 2, 3) if len(parts) > count)
-            elif kind is ir.DictNode or kind is ir.Seq:
+            elif kind is ir.DictNode or kind is ir.Seq or kind is ir.Join:
                 for child in ir.children(node):
                     _hand_on(child, names)
             stack.extend(ir.children(node))
@@ -388,6 +388,8 @@ def _hand_on(node: ir.Expr, names: set[str]) -> None:
         names.add(node.id)
     elif type(node) is ir.Attr:
         names.add(node.name)
+        if type(node.base) is ir.Name:
+            names.add(node.base.id)
 
 
 def _walrus_names(node: ir.Expr) -> Iterator[str]:

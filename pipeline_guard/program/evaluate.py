@@ -806,6 +806,8 @@ class Evaluator:
                 else:
                     for target in self.attribute(base, func.name, frame):
                         results.extend(self.apply(target, node, frame))
+            if func.name in ("get", "pop", "setdefault") and all(value is UNKNOWN or _is_none(value) for value in results):
+                results.extend(self._stored_elements(func.base, frame))
             return results or [UNKNOWN]
         for target in self.eval(func, frame):
             results.extend(self.apply(target, node, frame))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.evaluate import Evaluator
-from pipeline_guard.program.values import ClassValue, Frame, Literal, Missing, ModuleValue
+from pipeline_guard.program.models import PLAIN_BASES
+from pipeline_guard.program.values import ClassValue, External, Frame, Instance, Literal, Missing, ModuleValue, Value
 
 
 class Condition(NamedTuple):
@@ -110,8 +111,22 @@ class Flags:
 
         State of an instance changes, and fields of a settings object come from the environment.
         """
+        if not test.name.isupper():
+            return False
         bases = self.evaluator.eval(test.base, frame)
-        return test.name.isupper() and all(isinstance(base, (ModuleValue, ClassValue)) for base in bases)
+        return all(isinstance(base, (ModuleValue, ClassValue)) or self._is_class_constant(base, test.name) for base in bases)
+
+    def _is_class_constant(self, base: Value, name: str) -> bool:
+        """Say whether an attribute of an instance is only ever the constant that its class states."""
+        if not isinstance(base, Instance):
+            return False
+        for entry in [*self.evaluator.mro(base.cls), *self.evaluator.subclasses(base.cls)]:
+            if isinstance(entry, External):
+                if entry.path not in PLAIN_BASES:
+                    return False
+            elif name in entry.attribute_writes:
+                return False
+        return True
 
     def _has_attribute(self, test: ir.Call, frame: Frame) -> bool | None:
         name = test.args[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, extract
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.calls import GENERIC_METHODS
@@ -146,11 +147,41 @@ class HotNames:
         while True:
             before = len(self._functions)
             for module in modules:
+                self._learn_constants(module)
                 for func in module.functions:
                     if func not in self._functions and self._leads(func):
                         self._add(func)
             if len(self._functions) == before:
                 return
+
+    def _learn_constants(self, module: Module) -> None:
+        """Take in the names that a module gives to event types and event texts, and its classes of events."""
+        if not module.is_seed or module in self._homes:
+            return
+        for op in module.body.ir.ops:
+            if op.kind == "assign" and op.value is not None and self._holds_event(op.value):
+                for target in op.targets:
+                    if type(target) is ir.Name:
+                        self._learn_name(target.id)
+                        self._homes.add(module)
+        for cls in module.classes:
+            parts = [part for field in cls.ir.fields for part in (field.value, field.annotation) if part is not None]
+            if any(self._holds_event(part) for part in parts):
+                self._learn_name(cls.name)
+                self._homes.add(module)
+        if module in self._homes:
+            self._stems.add(_stem(module.rel).encode())
+
+    def _holds_event(self, node: ir.Expr) -> bool:
+        stack = [node]
+        while stack:
+            current = stack.pop()
+            if type(current) is ir.Const and isinstance(current.value, str):
+                text = current.value
+                if text in self._literals or (len(text) > 20 and any(literal in text for literal in self._literals)):
+                    return True
+            stack.extend(ir.children(current))
+        return False
 
     def _add(self, func: Func) -> None:
         self._functions.add(func)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import string
 from typing import TYPE_CHECKING
 
@@ -188,6 +189,8 @@ def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, f
     if isinstance(base, (Literal, Text)):
         if name == "format" and isinstance(base, Literal) and isinstance(base.value, str):
             return [_formatted(base.value)]
+        if name == "__mod__" and isinstance(base, Literal) and isinstance(base.value, str):
+            return [_percent_formatted(base.value)]
         return [base] if name in _STRING_METHODS else None
     if isinstance(base, JsonText):
         return [base] if name in _STRING_METHODS else None
@@ -239,6 +242,17 @@ def _mapping_method(evaluator: Evaluator, base: Mapping, name: str, node: ir.Cal
     if name == "values":
         return [Sequence([thunk for group in base.entries.values() for thunk in group])]
     return None
+
+
+def _percent_formatted(template: str) -> Value:
+    from pipeline_guard.program.evaluate import text_of
+
+    parts: list[str | None] = []
+    for index, piece in enumerate(re.split(r"%(?:\(\w+\))?[-+ #0-9.]*[sdrfixa]", template)):
+        if index:
+            parts.append(None)
+        parts.append(piece.replace("%%", "%"))
+    return text_of(parts)
 
 
 def _formatted(template: str) -> Value:

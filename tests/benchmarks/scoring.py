@@ -106,7 +106,9 @@ class Scoreboard:
 
 def meets(site: Site, label: Label) -> bool:
     """Say whether a site and a label speak of the same place."""
-    return site.path == label["path"] and site.line - SLACK <= label["line"] <= max(site.end_line, site.line) + SLACK
+    line = int(label["line"])
+    low, high = site.line - SLACK, max(site.end_line, site.line) + SLACK
+    return bool(site.path == label["path"]) and low <= line <= high
 
 
 def sites_in_order(pipeline_map: PipelineMap) -> Iterator[Site]:

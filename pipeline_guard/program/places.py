@@ -1,0 +1,37 @@
+"""What a file's place and name say about its code: tests, examples, or ordinary code."""
+
+from __future__ import annotations
+
+from pipeline_guard.pipeline.model import Context
+from pipeline_guard.program.code import Module
+
+_EXAMPLE_FOLDERS = frozenset({
+    "example", "examples", "demo", "demos", "sample", "samples", "scripts", "notebooks", "tutorials", "playground",
+})  # fmt: skip
+_TEST_FOLDERS = frozenset({"test", "tests", "testing", "__tests__"})
+
+
+def module_context(module: Module) -> Context | None:
+    """Return the context that a file's place gives all its code, or None when it is ordinary code."""
+    if is_test(module):
+        return "test"
+    folders = {part.lower() for part in module.rel.split("/")[:-1]}
+    stem = module.rel.rpartition("/")[2].lower()
+    if folders & _EXAMPLE_FOLDERS or stem.startswith(("example", "demo")):
+        return "example"
+    return None
+
+
+def is_test(module: Module) -> bool:
+    """Say whether a file holds tests: by its place, or by its name together with what it imports or defines."""
+    pieces = module.rel.split("/")
+    stem = pieces[-1].rpartition(".")[0]
+    if stem == "conftest" or any(part.lower() in _TEST_FOLDERS for part in pieces[:-1]):
+        return True
+    if not (stem.startswith("test_") or stem.endswith("_test") or stem.endswith("_tests")):
+        return False
+    uses = any(imp.module.partition(".")[0] in ("pytest", "unittest") for imp in module.body.ir.imports)
+    defines = any(f.name.startswith("test") for f in module.functions) or any(
+        c.name.startswith("Test") for c in module.classes
+    )
+    return uses or defines
