@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline_guard.checks.report import Draft, at_site, at_step
 from pipeline_guard.pipeline.evidence import NOT_HERE
-from pipeline_guard.pipeline.model import Lane, Sender, Site, Step
+from pipeline_guard.pipeline.model import Lane, Site, Step
 
 QUIET = frozenset({"dormant", "example"})
 
@@ -17,10 +17,10 @@ def second_audio_sender(lane: Lane) -> Iterator[Draft]:
     for sender in lane.senders:
         if first is None or not sender.rival or sender.context in QUIET:
             continue
-        for site in _sites_of(lane, sender):
+        for site in _sites_of(lane, sender.sends):
             yield at_site(
                 site,
-                f"{sender.symbol}() also puts caller audio into the session; {first.symbol}() ({first.path}:{first.line}) "
+                f"{site.symbol}() also puts caller audio into the session; {first.symbol}() ({first.path}:{first.line}) "
                 "is the one sender. The model hears frames twice or out of order.",
             )
 
@@ -29,7 +29,7 @@ def audio_bypasses_queue(lane: Lane) -> Iterator[Draft]:
     """PG102: the code that takes the caller's frames sends them itself."""
     for sender in lane.senders:
         if sender.takes_frames and sender.queue is None and sender.context not in QUIET:
-            for site in _sites_of(lane, sender):
+            for site in _sites_of(lane, sender.sites):
                 yield at_site(
                     site,
                     f"{sender.symbol}() takes the caller's frames and sends them to Realtime itself; put them on "
@@ -40,9 +40,9 @@ def audio_bypasses_queue(lane: Lane) -> Iterator[Draft]:
 def second_audio_queue(lane: Lane) -> Iterator[Draft]:
     """PG103: another queue on the way of the same audio."""
     queues = [queue for queue in lane.queues if queue.carries == "audio"]
-    senders = {sender.queue for sender in lane.senders if sender.canonical or sender.rival}
+    apart = {sender.queue for sender in lane.senders if not (sender.canonical or sender.rival)}
     for queue in queues:
-        if queue.extra and queue.name in senders and queue.context not in QUIET:
+        if queue.extra and queue.name not in apart and queue.context not in QUIET:
             place = Step(queue.path, queue.line, queue.symbol)
             first = queues[0]
             yield at_step(
@@ -92,8 +92,8 @@ def _reason(site: Site) -> str:
     return parts[0] if parts else "nothing reaches it today"
 
 
-def _sites_of(lane: Lane, sender: Sender) -> list[Site]:
-    places = {(step.path, step.line) for step in sender.sites}
+def _sites_of(lane: Lane, steps: tuple[Step, ...]) -> list[Site]:
+    places = {(step.path, step.line) for step in steps}
     return [site for site in lane.sites if site.kind == "audio_send" and (site.path, site.line) in places]
 
 

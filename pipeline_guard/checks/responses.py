@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline_guard.checks.audio import QUIET, dormant
 from pipeline_guard.checks.report import Draft, at_site, at_step
-from pipeline_guard.pipeline.model import Lane, Site, Step, Trigger
+from pipeline_guard.pipeline.model import Lane, Site, Trigger
 from pipeline_guard.pipeline.policy import SERVER_CREATES, TURN_CAUSES
 
 _TIMED = frozenset({"timer", "silence"})
@@ -28,9 +28,9 @@ def outside_trigger(lane: Lane) -> Iterator[Draft]:
             yield at_site(
                 site, f"{site.symbol}() sends response.create itself; {where}. Two of them answer one turn twice."
             )
-        else:
-            name = site.leads_to[0].rpartition(":")[2] if site.leads_to else "a wrapper"
-            yield at_site(site, f"this leads to the response.create in {name}(); {where}.")
+        elif site.callee in site.leads_to and not _same_home(site):
+            name = (site.callee or "").rpartition(":")[2]
+            yield at_site(site, f"{name}() is a wrapper that sends response.create for its caller; {where}.")
 
 
 def no_single_trigger(lane: Lane) -> Iterator[Draft]:
@@ -111,6 +111,12 @@ def dormant_response_path(lane: Lane) -> Iterator[Draft]:
     yield from dormant(lane, "response_create", "create a response")
 
 
+def _same_home(site: Site) -> bool:
+    """Say whether a call stays in its own class or file: then the send itself is the finding, not each call of it."""
+    path, _, symbol = (site.callee or "").rpartition(":")
+    return path == site.path and symbol.rpartition(".")[0] == site.symbol.rpartition(".")[0]
+
+
 def _canonical(lane: Lane) -> Trigger | None:
     return next((trigger for trigger in lane.triggers if trigger.canonical), None)
 
@@ -159,8 +165,6 @@ def _config_sites(lane: Lane, values: frozenset[str]) -> Iterator[Site]:
             if not site.note.startswith(("settings of", "written down")):
                 yield site
 
-
-EVIDENCE_STEP = Step
 
 CHECKS = {
     "PG201": outside_trigger,

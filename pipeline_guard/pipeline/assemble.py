@@ -296,7 +296,8 @@ class Assembler:
         senders = self.audio.read(hops)
         live = [s for s in senders if any(self.evidence.context(hop) != "dormant" for hop in s.hops)]
         senders.sort(key=lambda s: (s not in live, not self._is_contract_sender(s), s.queue is None, not s.loop))
-        keys = list(dict.fromkeys(s.queue for s in senders if s.queue is not None))
+        direct = [s.queue for s in senders if s.queue is not None]
+        keys = list(dict.fromkeys([*direct, *(early for key in direct for early in self.audio.queues_before(key))]))
         return senders, [(key, self._queue(key, index)) for index, key in enumerate(keys)]
 
     def _is_contract_sender(self, sender: AudioSender) -> bool:
@@ -329,6 +330,7 @@ class Assembler:
         contexts = [self.evidence.context(hop) for hop in entry.hops]
         context = next((c for c in contexts if c != "dormant"), "dormant")
         name = next((queue.name for key, queue in queues if key == entry.queue), None)
+        shared = {func for other in senders if other is not entry for func in other.below}
         rival = index > 0 and context != "dormant" and self.audio.rivals(senders[0], entry)
         return Sender(
             symbol=entry.func.symbol,
@@ -340,6 +342,7 @@ class Assembler:
             canonical=index == 0 and context != "dormant",
             queue=name,
             sites=tuple(_step(hop.func, hop.line, "") for hop in entry.hops),
+            sends=tuple(_step(hop.func, hop.line, "") for hop in entry.sends(shared)),
             starts=tuple(_step(edge.caller, edge.line, edge.kind) for edge in entry.starts),
             restarts=tuple(_step(edge.caller, edge.line, edge.kind) for edge in entry.restarts),
             rival=rival,

@@ -9,11 +9,12 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.chains import Chains, Hop
 from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.program.calls import CallGraph, Edge
-from pipeline_guard.program.code import LOOPS, Func
+from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 
+_GETS = ("get", "get_nowait", "popleft", "pop")
 _STARTS = ("task", "thread", "executor", "timer", "call", "callback")
 _SPAWNS = ("task", "thread", "executor", "timer", "callback", "register")
 
@@ -30,6 +31,15 @@ class AudioSender:
     starts: list[Edge] = field(default_factory=list)
     restarts: list[Edge] = field(default_factory=list)
     entries: frozenset[Func] = frozenset()
+    below: dict[Func, list[Hop]] = field(default_factory=dict)
+
+    def sends(self, shared: set[Func]) -> list[Hop]:
+        """Return the hops at which audio leaves this sender's own code: its sends, and its calls into shared code."""
+        found = []
+        for func, hops in self.below.items():
+            if func not in shared:
+                found.extend(h for h in hops if h.edge is None or h.edge.callee in shared or h.edge.callee not in self.below)
+        return found or self.hops
 
 
 class AudioReader:
@@ -51,8 +61,19 @@ class AudioReader:
                 continue
             if hop.top or hop.func not in above:
                 senders.setdefault(hop.func, AudioSender(hop.func, [])).hops.append(hop)
+        by_func: dict[Func, list[Hop]] = {}
+        for hop in hops:
+            by_func.setdefault(hop.func, []).append(hop)
         for sender in senders.values():
             self._describe(sender)
+            stack = [sender.func]
+            while stack:
+                func = stack.pop()
+                if func in sender.below:
+                    continue
+                own = sender.hops if func is sender.func else by_func.get(func, [])
+                sender.below[func] = own
+                stack.extend(hop.edge.callee for hop in own if hop.edge is not None and hop.edge.callee in by_func)
         return list(senders.values())
 
     def _describe(self, sender: AudioSender) -> None:
@@ -95,6 +116,16 @@ class AudioReader:
                     if any(get.func is hop.func and entry.first <= get.op < entry.last for get in gets):
                         return key
         return None
+
+    def queues_before(self, key: QueueKey) -> list[QueueKey]:
+        """Return the queues whose items are put on a queue: audio that waits twice."""
+        found: list[QueueKey] = []
+        for put in self.queues.puts.get(key, ()):
+            for call, op in calls_behind(put.func, put.op, put.argument) if put.argument is not None else ():
+                other = self.queues.key_of(put.func, op, call)
+                if other is not None and other != key and type(call.func) is ir.Attr and call.func.name in _GETS:
+                    found.append(other)
+        return list(dict.fromkeys(found))
 
     def _handles_frames(self, hop: Hop) -> bool:
         """Say whether the caller's media messages are read right here."""
@@ -265,5 +296,3 @@ def _names(test: ir.Expr) -> set[str]:
         stack.extend(ir.children(node))
     return found
 
-
-LOOP_KINDS = LOOPS

@@ -15,7 +15,7 @@ from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.pipeline.sinks import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
-from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.values import Frame, Function, Literal, Thunk
@@ -119,6 +119,7 @@ class Chains:
         self.carriers: dict[str, dict[Func, list[Sink]]] = {}
         self._pumps: dict[tuple[Func, int, bool], bool] = {}
         self._owners: dict[Func, set[Func]] = {}
+        self._tests: dict[tuple[Func, int], list[tuple[ir.Expr, bool]]] = {}
 
     def build(self, sinks: list[Sink]) -> list[Hop]:
         """Return the hops of all sinks, primitives first."""
@@ -216,11 +217,22 @@ class Chains:
         }
         off: set[int] = set()
         for op, sinks in walk.ops.get(func, {}).items():
-            if any(_truth(c.test, constants) is (not c.wanted) for c in conditions(func, op)):
+            if any(_truth(test, constants) is (not wanted) for test, wanted in self._parameter_tests(func, op)):
                 off.add(op)
             elif depth and self._leads_elsewhere(walk, func, op, sinks, env, depth):
                 off.add(op)
         return off
+
+    def _parameter_tests(self, func: Func, op: int) -> list[tuple[ir.Expr, bool]]:
+        """Return the conditions of an operation that speak of parameters, remembered: they are asked for every call."""
+        key = (func, op)
+        if key not in self._tests:
+            self._tests[key] = [
+                (condition.test, condition.wanted)
+                for condition in conditions(func, op)
+                if not func.params.keys().isdisjoint(names_in(condition.test))
+            ]
+        return self._tests[key]
 
     def _leads_elsewhere(
         self, walk: _Walk, func: Func, op: int, sinks: list[Sink], env: dict[str, Thunk], depth: int

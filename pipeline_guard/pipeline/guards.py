@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.model import Site
-from pipeline_guard.pipeline.triggers import GuardReader, names_in, set_names
+from pipeline_guard.pipeline.triggers import GuardReader, set_names
 from pipeline_guard.program.calls import CallGraph
-from pipeline_guard.program.code import Class, Func
-from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.vocabulary import Vocabulary
 
 
@@ -66,5 +66,3 @@ class GuardSites:
                             return item.value
         return func.name
 
-
-ClassOfLane = Class

@@ -97,7 +97,7 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     """A function that puts caller audio into the session; ``queue`` names the queue its loop reads, if any.
 
     ``rival`` says that it can run in the same call as the lane's canonical sender, ``takes_frames`` that it handles the
-    caller's frames itself, and ``restarts`` are the starts that can come on top of the first in one call.
+    caller's frames itself; ``sites`` are where audio enters, ``sends`` where it leaves the code that is this sender's alone; ``restarts`` are the starts that can come on top of the first in one call.
     """
 
     symbol: str
@@ -109,6 +109,7 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     canonical: bool
     queue: str | None = None
     sites: tuple[Step, ...] = ()
+    sends: tuple[Step, ...] = ()
     starts: tuple[Step, ...] = ()
     restarts: tuple[Step, ...] = ()
     rival: bool = False

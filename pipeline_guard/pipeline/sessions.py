@@ -247,6 +247,8 @@ class SessionReader:
                 answers.append(self._of_model_settings(config_value, settings.inside))
                 for inner in self._model_settings(config_value, settings.inside):
                     written.extend(self._places(None, [inner]))
+            if type(node) is ir.DictNode and value.origin is not None and type(value.origin.node) is ir.Call:
+                written.append((frame.func, value.origin.node.line))
         own = [line for place, line in written if place is func and line <= call.line]
         answer = _agreed(answers) if answers else "default_on"
         yield self._config(func, op, min([call.line, *own]), call.end_line, answer, None)

@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.chains import Chains, Hop
 from pipeline_guard.pipeline.events import mentions
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import LOOPS, Func
-from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.values import External, Frame, Instance, JsonText, Literal, Mapping, Text
 from pipeline_guard.vocabulary import Vocabulary
@@ -148,7 +148,7 @@ class TriggerReader:
         for condition in conditions(func, op):
             if condition.early:
                 continue
-            for name in _names_in(condition.test):
+            for name in names_in(condition.test):
                 cause = self._word(name) if not name[:1].isupper() else None  # classes and constants name no state
                 if cause is not None and cause not in ("timer", "text_input", "user_turn", "error_retry"):
                     return Cause(cause, True, f"under a test of {name}")
@@ -172,7 +172,7 @@ class TriggerReader:
             sleeps = any(ir.source(s.call.func).rpartition(".")[2] == "sleep" for s in inside)
             if sleeps and not self.chains.in_pump(func, hop.op):
                 silent = self._word(func.name) == "silence" or any(
-                    self._word(n) == "silence" for c in conditions(func, hop.op) for n in _names_in(c.test)
+                    self._word(n) == "silence" for c in conditions(func, hop.op) for n in names_in(c.test)
                 )
                 return Cause("silence" if silent else "timer", True, "in a loop that sleeps")
         return None
@@ -333,7 +333,7 @@ class GuardReader:
         return last in names or self.vocabulary.is_guard_name(last)
 
     def _checks(self, test: ir.Expr, wanted: bool, names: frozenset[str]) -> bool:
-        return any(self.is_guard(name, names) for name in _names_in(test))
+        return any(self.is_guard(name, names) for name in names_in(test))
 
 
 def set_names(op: ir.Op, *, clearing: bool) -> Iterator[str]:
@@ -352,23 +352,3 @@ def set_names(op: ir.Op, *, clearing: bool) -> Iterator[str]:
 
 def _is_strong(cause: Cause | None) -> bool:
     return cause is not None and cause.name not in _WEAK
-
-
-def _names_in(node: ir.Expr) -> Iterator[str]:
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if type(current) is ir.Name:
-            yield current.id
-        elif type(current) is ir.Attr:
-            yield current.name
-            stack.append(current.base)
-        elif type(current) is ir.Call and ir.source(current.func) in ("getattr", "hasattr") and len(current.args) > 1:
-            if type(current.args[1]) is ir.Const:
-                yield str(current.args[1].value)
-        else:
-            stack.extend(ir.children(current))
-
-
-names_in = _names_in
-LOOP_KINDS = LOOPS

@@ -319,7 +319,11 @@ class Func:
         for index in range(len(self.ir.blocks) - 1, 0, -1):
             block = self.ir.blocks[index]
             if block.leaves and block.kind in ("if", "else") and block.test is not None and block.first < block.last:
-                found.setdefault(block.parent, []).append(index)
+                parent = block.parent
+                found.setdefault(parent, []).append(index)
+                while parent != 0 and self.ir.blocks[parent].kind in ("try", "with"):
+                    parent = self.ir.blocks[parent].parent  # who comes out of these has passed the test inside
+                    found.setdefault(parent, []).append(index)
         return found
 
     def loop_of(self, op: int) -> int | None:

@@ -40,6 +40,7 @@ from pipeline_guard.program.values import (
 MAX_DEPTH = 6
 MAX_STEPS = 6000  # per question: generated or hostile code must not make one question cost minutes
 MAX_VALUES = 24
+MAX_NESTING = 60  # expressions deep: a thousand reassignments of one name must not exhaust the stack
 Values = list[Value]
 
 
@@ -62,6 +63,8 @@ class Evaluator:
         self._attribute_stores: dict[str, list[tuple[Func, int, ir.Attr]]] = {}
         self._modules_seen = 0
         self._steps = 0
+        self._nesting = 0
+        self._expanded: dict[Parameter, Values] = {}
 
     def forget(self) -> None:
         """Drop remembered answers, after new call edges or modules became known."""
@@ -69,6 +72,7 @@ class Evaluator:
         self._globals.clear()
         self._mro.clear()
         self._keep.clear()
+        self._expanded.clear()
         self._subclasses = None
 
     # -- expressions
@@ -91,9 +95,10 @@ class Evaluator:
         if not self._active:
             self._steps = 0
         self._steps += 1
-        if key in self._active or frame.depth > MAX_DEPTH or self._steps > MAX_STEPS:
+        if key in self._active or frame.depth > MAX_DEPTH or self._steps > MAX_STEPS or self._nesting > MAX_NESTING:
             return [UNKNOWN]
         self._active.add(key)
+        self._nesting += 1
         try:
             handler = _HANDLERS.get(kind)
             values = handler(self, node, frame) if handler else [UNKNOWN]
@@ -101,6 +106,7 @@ class Evaluator:
                 values = _unique(values)
         finally:
             self._active.discard(key)
+            self._nesting -= 1
         if len(values) > MAX_VALUES:
             values = [*values[:MAX_VALUES], UNKNOWN]
         self._memo[key] = values
@@ -906,8 +912,11 @@ class Evaluator:
 
     def expand(self, parameter: Parameter) -> Values:
         """Return what the known callers pass for a parameter (its default when none does)."""
+        known = self._expanded.get(parameter)
+        if known is not None:
+            return known
         marker = ("expand", id(parameter.func), parameter.name)
-        if marker in self._active:
+        if marker in self._active or self._steps > MAX_STEPS:
             return []
         self._active.add(marker)
         try:
@@ -927,7 +936,10 @@ class Evaluator:
                     expanded.extend(self.expand(value))
                 elif value is not UNKNOWN:
                     expanded.append(value)
-            return _without_none(_unique(expanded))
+            found = _without_none(_unique(expanded))[:MAX_VALUES]
+            if found:
+                self._expanded[parameter] = found
+            return found
         finally:
             self._active.discard(marker)
 

@@ -44,6 +44,23 @@ def _earlier_exits(func: Func, parent: int, op: int) -> Iterator[Condition]:
             yield Condition(entry.test, entry.kind == "else", True, index)
 
 
+def names_in(node: ir.Expr) -> Iterator[str]:
+    """Yield the names, attribute names and ``hasattr``/``getattr`` names in an expression."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if type(current) is ir.Name:
+            yield current.id
+        elif type(current) is ir.Attr:
+            yield current.name
+            stack.append(current.base)
+        elif type(current) is ir.Call and ir.source(current.func) in ("getattr", "hasattr") and len(current.args) > 1:
+            if type(current.args[1]) is ir.Const:
+                yield str(current.args[1].value)
+        else:
+            stack.extend(ir.children(current))
+
+
 class Flags:
     """Says which conditions are constant: a module constant, an attribute that only ever holds one value."""
 

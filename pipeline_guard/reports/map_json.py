@@ -24,7 +24,6 @@ SITE_KEYS = (
     "engine",
     "value",
     "provider",
-    "target",
     "note",
     "reached_from",
     "confidence",
