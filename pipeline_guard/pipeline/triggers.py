@@ -211,13 +211,18 @@ class TriggerReader:
             return Cause("greeting", True, "right after the session is configured")
         loops = [b.first for i, b in enumerate(func.ir.blocks) if b.kind in LOOPS and self.chains.is_pump(func, i)]
         starts = [e.op for e in self.graph.outgoing.get(func, ()) if e.kind in ("task", "thread") and self.chains.has_pump(e.callee)]
-        if (loops or starts) and op <= min([*loops, *starts]):
+        if (loops or starts) and op <= min(loops or starts):
             return Cause("greeting", True, "before the first message is read")
         return None
 
     def _after_commit(self, func: Func, op: int) -> Cause | None:
         """Recognise a manual turn: the input buffer is committed (or an audio item added) just before."""
-        if any(hop.kind == "audio_send" and hop.func is func and op - 6 <= hop.op < op for hop in self.chains.hops):
+        block = func.ir.ops[op].block
+        if any(
+            hop.kind == "audio_send" and hop.func is func and op - 6 <= hop.op < op
+            and not func.exclusive(func.ir.ops[hop.op].block, block)
+            for hop in self.chains.hops
+        ):  # fmt: skip
             return Cause("user_turn", True, "after the audio is sent")
         for operation in func.ir.ops[max(0, op - 6) : op]:
             if operation.value is None or func.exclusive(operation.block, func.ir.ops[op].block):

@@ -321,10 +321,20 @@ class Func:
             if block.leaves and block.kind in ("if", "else") and block.test is not None and block.first < block.last:
                 parent = block.parent
                 found.setdefault(parent, []).append(index)
-                while parent != 0 and self.ir.blocks[parent].kind in ("try", "with"):
+                while parent != 0 and self._surely_entered(parent):
                     parent = self.ir.blocks[parent].parent  # who comes out of these has passed the test inside
                     found.setdefault(parent, []).append(index)
         return found
+
+    def _surely_entered(self, block: int) -> bool:
+        """Say whether who comes past a block has been in it: a ``try``, a ``with``, the ``else`` of an ``if`` that leaves."""
+        entry = self.ir.blocks[block]
+        if entry.kind == "else":
+            return any(
+                other.kind == "if" and other.group == entry.group and other.parent == entry.parent and other.leaves
+                for other in self.ir.blocks
+            )
+        return entry.kind in ("try", "with")
 
     def loop_of(self, op: int) -> int | None:
         """Return the innermost loop block around an operation."""

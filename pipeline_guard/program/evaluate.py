@@ -44,6 +44,12 @@ MAX_NESTING = 60  # expressions deep: a thousand reassignments of one name must 
 Values = list[Value]
 
 
+class Bindings(dict[str, Thunk]):
+    """Parameter → argument of one call; ``receiver`` is the instance that a method is called on, where it is known."""
+
+    receiver: Instance | None = None
+
+
 class Evaluator:
     """Answers "what can this be" for one program.
 
@@ -366,6 +372,8 @@ class Evaluator:
             if function.ir.params[0].name == name:
                 if "classmethod" in function.decorator_names:
                     return [ClassValue(function.cls)]
+                if isinstance(frame.env, Bindings) and frame.env.receiver is not None:
+                    return [frame.env.receiver]
                 return [Instance(function.cls)]
         if frame.env is not None:
             bound = frame.env.get(name)
@@ -849,8 +857,8 @@ class Evaluator:
         if frame.depth >= MAX_DEPTH:
             return [UNKNOWN]
         env = self.bind(function, node, frame, target.bound is not None, target.partial)
-        if isinstance(target.bound, Instance) and function.ir.params and not function.is_static:
-            env.setdefault("\0self", Thunk(ir.Name(function.ir.params[0].name), frame))
+        if isinstance(target.bound, Instance):
+            env.receiver = target.bound
         kind = "yield" if function.ir.is_generator else "return"
         results: Values = []
         for index, op in enumerate(function.ir.ops):
@@ -869,9 +877,9 @@ class Evaluator:
         frame: Frame,
         bound: bool,
         partial: tuple[tuple[ir.Call, Frame], ...] = (),
-    ) -> dict[str, Thunk]:
+    ) -> Bindings:
         """Return parameter → argument for one call; parameters that the call leaves out get their default."""
-        env: dict[str, Thunk] = {}
+        env = Bindings()
         positional = [p for p in function.ir.params if p.kind == "pos"]
         if (
             function.cls is not None

@@ -188,7 +188,9 @@ def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, f
         return _mapping_method(evaluator, base, name, node, frame)
     if isinstance(base, (Literal, Text)):
         if name == "format" and isinstance(base, Literal) and isinstance(base.value, str):
-            return [_formatted(base.value)]
+            return [_formatted(evaluator, base.value, node, frame)]
+        if name == "join" and isinstance(base, Literal) and node.args:
+            return [_joined(evaluator, str(base.value), node.args[0], frame)]
         if name == "__mod__" and isinstance(base, Literal) and isinstance(base.value, str):
             return [_percent_formatted(base.value)]
         return [base] if name in _STRING_METHODS else None
@@ -255,15 +257,36 @@ def _percent_formatted(template: str) -> Value:
     return text_of(parts)
 
 
-def _formatted(template: str) -> Value:
+def _only_text(evaluator: Evaluator, node: ir.Expr | None, frame: Frame) -> str | None:
+    values = evaluator.eval(node, frame) if node is not None else []
+    return str(values[0].value) if len(values) == 1 and isinstance(values[0], Literal) else None
+
+
+def _joined(evaluator: Evaluator, separator: str, node: ir.Expr, frame: Frame) -> Value:
     from pipeline_guard.program.evaluate import text_of
 
+    if type(node) is not ir.Seq:
+        return Text((None,))
     parts: list[str | None] = []
+    for index, item in enumerate(node.items):
+        parts += [separator] if index else []
+        parts.append(_only_text(evaluator, item, frame))
+    return text_of(parts)
+
+
+def _formatted(evaluator: Evaluator, template: str, node: ir.Call, frame: Frame) -> Value:
+    from pipeline_guard.program.evaluate import text_of
+
+    given: dict[str, ir.Expr] = {str(index): arg for index, arg in enumerate(node.args)}
+    given.update({keyword.name: keyword.value for keyword in node.keywords if keyword.name})
+    parts: list[str | None] = []
+    automatic = 0
     try:
         for text, field, _, _ in string.Formatter().parse(template):
             parts.append(text)
             if field is not None:
-                parts.append(None)
+                parts.append(_only_text(evaluator, given.get(field or str(automatic)), frame))
+                automatic += not field
     except ValueError:
         return UNKNOWN
     return text_of(parts)
