@@ -126,6 +126,7 @@ class Vocabulary:
     seed_words: list[str] = field(default_factory=list)
     silent_messages: set[str] = field(default_factory=set)
     guard_names: list[re.Pattern[str]] = field(default_factory=list)
+    _guards: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
     def event_classes(self) -> dict[str, list[Event]]:
@@ -258,7 +259,9 @@ class Vocabulary:
 
     def is_guard_name(self, name: str) -> bool:
         """Say whether a variable or attribute stands for "a response is active"."""
-        return any(pattern.search(name) for pattern in self.guard_names)
+        if name not in self._guards:
+            self._guards[name] = any(pattern.search(name) for pattern in self.guard_names)
+        return self._guards[name]
 
     def provider_of(self, url: str) -> str | None:
         """Return the service that an address belongs to, or None when no part of it is known."""

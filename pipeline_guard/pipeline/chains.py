@@ -66,7 +66,14 @@ class _Walk:
         self.carriers: dict[Func, list[Sink]] = {}
         self.ops: dict[Func, dict[int, list[Sink]]] = {}
         self.queue: deque[Func] = deque()
+        self.queued: set[Func] = set()
         self._places: dict[tuple[Func, int, int], int] = {}
+
+    def enqueue(self, func: Func) -> None:
+        """Have the callers of a function looked at, once for everything that is new in it."""
+        if func not in self.queued:
+            self.queued.add(func)
+            self.queue.append(func)
 
     def take(self, hop: Hop) -> bool:
         """Record a hop; say whether it leads to a sink that its place was not yet known to lead to."""
@@ -93,7 +100,7 @@ class _Walk:
         if fresh:
             leads.extend(fresh)
             self.carriers.setdefault(func, []).extend(fresh)
-            self.queue.append(func)
+            self.enqueue(func)
 
     def below(self, func: Func, off: set[int]) -> list[Sink]:
         """Return the sinks that a function leads to, leaving out the operations in ``off``."""
@@ -147,16 +154,17 @@ class Chains:
             )
             walk.take(hop)
             if not top:
-                walk.queue.append(sink.func)
+                walk.enqueue(sink.func)
         while walk.queue:
             func = walk.queue.popleft()
+            walk.queued.discard(func)
             for edge in list(self.graph.calls_of(func)):
                 self._climb(walk, func, edge)
             if kind == "response_create":
                 for put in self._worker_puts(walk, func):
                     walk.take(put)
                     if not put.top:
-                        walk.queue.append(put.func)
+                        walk.enqueue(put.func)
         self.hops.extend(walk.hops)
         self.carriers[kind] = walk.carriers
 
@@ -166,7 +174,8 @@ class Chains:
         if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
             return
         if walk.kind == "audio_send" and edge.kind in ("task", "thread", "executor", "timer"):
-            return  # starting a loop passes no audio on
+            if any(func.loop_of(op) is not None for op in walk.ops.get(func, ())):
+                return  # starting a loop passes no audio on
         if edge.kind == "callback" and self.reach.entry_of(func) is not None:
             return
         if caller.index == 0 and edge.site is not None and _is_program_start(caller, edge):
@@ -193,7 +202,7 @@ class Chains:
             tuple(below),
         )
         if walk.take(hop) and not top:
-            walk.queue.append(caller)
+            walk.enqueue(caller)
 
     def _infeasible(self, walk: _Walk, func: Func, edge: Edge) -> set[int]:
         """Return the operations of ``func`` that the arguments of this very call switch off.

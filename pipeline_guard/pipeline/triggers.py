@@ -47,6 +47,7 @@ class TriggerReader:
         self._hops: dict[Func, list[Hop]] = {}
         self._above: dict[Func, list[Hop]] = {}
         self._causes: dict[int, Cause] = {}
+        self._known_words: dict[str, str | None] = {}
 
     def read(self, hops: list[Hop]) -> dict[int, Cause]:
         """Return the cause of each hop, by ``id(hop)``."""
@@ -290,6 +291,13 @@ class TriggerReader:
 
     def _word(self, name: str) -> str | None:
         """Return the cause that a name speaks of."""
+        if name in self._known_words:
+            return self._known_words[name]
+        found = self._spelled(name)
+        self._known_words[name] = found
+        return found
+
+    def _spelled(self, name: str) -> str | None:
         pieces = [piece.lower() for piece in _WORD.findall(name)]
         joined = f"_{'_'.join(pieces)}_"
         for cause, words in self.vocabulary.cause_words:

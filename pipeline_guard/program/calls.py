@@ -273,6 +273,7 @@ class CallGraph:
         if key in self._seen:
             return
         self._seen.add(key)
+        self.evaluator.barren.clear()
         edge = Edge(func, target, kind, op, line, end_line, column, call, site, bound, confidence)
         self.outgoing.setdefault(func, []).append(edge)
         self.incoming.setdefault(target, []).append(edge)

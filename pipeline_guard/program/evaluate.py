@@ -70,7 +70,9 @@ class Evaluator:
         self._modules_seen = 0
         self._steps = 0
         self._nesting = 0
+        self._cut = 0
         self._expanded: dict[Parameter, Values] = {}
+        self.barren: set[Parameter] = set()  # parameters that no caller says anything about; to be cleared with new edges
 
     def forget(self) -> None:
         """Drop remembered answers, after new call edges or modules became known."""
@@ -79,6 +81,7 @@ class Evaluator:
         self._mro.clear()
         self._keep.clear()
         self._expanded.clear()
+        self.barren.clear()
         self._subclasses = None
 
     # -- expressions
@@ -923,9 +926,13 @@ class Evaluator:
         known = self._expanded.get(parameter)
         if known is not None:
             return known
+        if parameter in self.barren:
+            return []
         marker = ("expand", id(parameter.func), parameter.name)
         if marker in self._active or self._steps > MAX_STEPS:
+            self._cut += 1
             return []
+        cut_before = self._cut
         self._active.add(marker)
         try:
             results: Values = []
@@ -947,6 +954,8 @@ class Evaluator:
             found = _without_none(_unique(expanded))[:MAX_VALUES]
             if found:
                 self._expanded[parameter] = found
+            elif self._cut == cut_before:
+                self.barren.add(parameter)
             return found
         finally:
             self._active.discard(marker)

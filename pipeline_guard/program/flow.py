@@ -12,6 +12,10 @@ from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.values import ClassValue, External, Frame, Instance, Literal, Missing, ModuleValue, Value
 
 
+# Blocks around an operation that are looked at: a dispatcher with thousands of arms nests its ``elif``s as deep.
+MAX_CONDITIONS = 40
+
+
 class Condition(NamedTuple):
     """A test that must have come out ``wanted`` for control to get here.
 
@@ -28,7 +32,7 @@ def conditions(func: Func, op: int) -> Iterator[Condition]:
     """Yield the conditions that hold whenever operation ``op`` runs, innermost first."""
     blocks = func.ir.blocks
     ancestors = func.ancestors(func.ir.ops[op].block)
-    for block in reversed(ancestors):
+    for block in reversed(ancestors[-MAX_CONDITIONS:]):
         entry = blocks[block]
         if entry.test is not None and entry.kind in ("if", "while", "case"):
             yield Condition(entry.test, True, False, block)

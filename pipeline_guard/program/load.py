@@ -14,6 +14,10 @@ from pipeline_guard.program.link import Program
 from pipeline_guard.vocabulary import Vocabulary
 
 
+# Bytes of files without a telltale word that are parsed for their syntax alone (about 0.2 s).
+MAX_CHECKED = 1_000_000
+
+
 class Loader:
     """Loads a program.  ``seeds`` are the files with a literal of the vocabulary; ``gaps`` what could not be read."""
 
@@ -50,7 +54,19 @@ class Loader:
             program.module(rel)
         if self.seeds:
             self._follow(program)
+        self._check_the_rest(program)
         return program
+
+    def _check_the_rest(self, program: Program) -> None:
+        """Parse what was set aside as well, where that costs little: a file that does not parse must not go unseen."""
+        rest = {rel: data for rel, data in self._data.items() if rel not in program.modules and rel not in program.failed}
+        if sum(map(len, rest.values())) > MAX_CHECKED:
+            return
+        for rel, data in rest.items():
+            try:
+                extract(data)
+            except Unreadable as error:
+                self.gaps.append(Gap(path=rel, reason=error.reason, detail=error.detail, line=error.line))
 
     def _read(self, rel: str, path: str) -> bytes | None:
         try:
