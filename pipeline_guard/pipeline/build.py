@@ -50,7 +50,7 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     if progress is not None:
         progress("linking", 0, 1)
     evaluator = Evaluator(program)
-    graph = CallGraph(program, evaluator, loader.hot.names)
+    graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events)
     graph.build()
     queues = QueueIndex(graph, evaluator)
     queues.build()

@@ -75,17 +75,27 @@ class Edge:
     confidence: Confidence
 
 
+# Calls that turn an event into another shape of the same event.
+_WRAPPERS = frozenset({
+    "dumps", "dict", "asdict", "model_dump", "model_dump_json", "json", "encode", "decode", "copy", "deepcopy",
+    "loads", "cast", "to_json", "to_dict", "strip", "format",
+})  # fmt: skip
+
+
 class CallGraph:
     """The edges of the program that matter, from both ends.
 
-    ``hot`` are the names of functions and classes that lead to a sink.  Calls of other names are resolved only when the
+    ``events`` are the types of client events; ``hot`` are the names of functions and classes that lead to a sink.  Calls of other names are resolved only when the
     arguments of a function are asked for: most calls of a large program have nothing to do with the pipeline.
     """
 
-    def __init__(self, program: Program, evaluator: Evaluator, hot: Iterable[str] = ()) -> None:
+    def __init__(
+        self, program: Program, evaluator: Evaluator, hot: Iterable[str] = (), events: Iterable[str] = ()
+    ) -> None:
         self.program = program
         self.evaluator = evaluator
         self._hot = set(hot)
+        self._events = frozenset(events)
         self._quiet: dict[str, list[tuple[Func, CallSite]]] = {}
         self._waiting: list[tuple[Func, CallSite]] = []
         self.outgoing: dict[Func, list[Edge]] = {}
@@ -145,14 +155,46 @@ class CallGraph:
 
     def _sort_calls(self, functions: list[Func]) -> None:
         for func in functions:
-            hot = func.name in self._hot
             for site in func.calls:
                 if func.is_dead(site.op):
                     continue
-                if hot:  # a typed event may be handed to any of these
+                if self._may_carry_event(func, site):
                     self._waiting.append((func, site))
                 else:
                     self._quiet.setdefault(_last_name(site.call.func), []).append((func, site))
+
+    def _may_carry_event(self, func: Func, site: CallSite) -> bool:
+        """Say whether an argument of a call looks like a typed event: whoever takes it may send it."""
+        call = site.call
+        for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            kind = type(node)
+            if kind is ir.Name:
+                places = func.definitions.get(node.id, ())  # type: ignore[union-attr]
+                if any(self._is_eventlike(func.ir.ops[place].value) for place in places):
+                    return True
+            if self._is_eventlike(node):
+                return True
+        return False
+
+    def _is_eventlike(self, node: ir.Expr | None) -> bool:
+        kind = type(node)
+        if kind is ir.DictNode:
+            return any(type(key) is ir.Const and key.value == "type" for key in node.keys)  # type: ignore[union-attr]
+        if kind is ir.Const:
+            return node.value in self._events  # type: ignore[union-attr]
+        if kind is ir.Name:
+            return node.id in self._hot  # type: ignore[union-attr]
+        if kind is ir.Attr:
+            return node.name in self._hot or self._is_eventlike(node.base)  # type: ignore[union-attr]
+        if kind is ir.Call:
+            name = _last_name(node.func)  # type: ignore[union-attr]
+            if name in self._hot:
+                return True
+            return name in _WRAPPERS and any(
+                self._is_eventlike(arg)
+                for arg in [*node.args, node.func.base if type(node.func) is ir.Attr else None]  # type: ignore[union-attr]
+            )
+        return False
 
     def _spread_heat(self) -> bool:
         """Make the callers of hot functions hot as well; say whether any name is new."""

@@ -11,6 +11,7 @@ from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.calls import GENERIC_METHODS
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.link import Program
+from pipeline_guard.program.places import is_test_file
 from pipeline_guard.vocabulary import Vocabulary
 
 
@@ -34,6 +35,7 @@ class Loader:
         self.seeds: list[str] = []
         self._data: dict[str, bytes] = {}
         self._seed_set: set[str] = set()
+        self._tests: set[str] = set()
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
@@ -45,7 +47,7 @@ class Loader:
             if self.progress is not None and index % 256 == 0:
                 self.progress("reading", index, total)
             data = self._read(rel, path)
-            if data is not None and any(literal in data for literal in literals):
+            if data is not None and any(literal in data for literal in literals) and not is_test_file(rel, data):
                 self.seeds.append(rel)
                 self._seed_set.add(rel)
         for index, rel in enumerate(self.seeds):
@@ -123,9 +125,12 @@ class Loader:
         found: list[str] = []
         calls = [b"." + word + b"(" for word in words if word.decode() in hot.telltale]
         for rel, data in self._data.items():
-            if rel in program.modules or rel in program.failed:
+            if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
             if b"import" in data and any(word in data for word in words):
+                if is_test_file(rel, data):
+                    self._tests.add(rel)
+                    continue
                 if any(call in data for call in calls) or hot.imported_by(data):
                     found.append(rel)
         return found

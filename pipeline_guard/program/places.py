@@ -22,6 +22,16 @@ def module_context(module: Module) -> Context | None:
     return None
 
 
+def is_test_file(rel: str, data: bytes) -> bool:
+    """Say the same of a file that is not parsed: nothing in it can be a site, so that it need not be."""
+    pieces = rel.split("/")
+    stem = pieces[-1].rpartition(".")[0]
+    if stem == "conftest" or any(part.lower() in _TEST_FOLDERS for part in pieces[:-1]):
+        return True
+    named = stem.startswith("test_") or stem.endswith(("_test", "_tests"))
+    return named and any(word in data for word in (b"import pytest", b"import unittest", b"from unittest", b"def test", b"class Test"))
+
+
 def is_test(module: Module) -> bool:
     """Say whether a file holds tests: by its place, or by its name together with what it imports or defines."""
     pieces = module.rel.split("/")
