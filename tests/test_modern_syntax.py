@@ -155,10 +155,22 @@ def test_what_no_python_takes_is_a_syntax_error(source: str, line: int | None) -
         "x = " + "lambda a, b: " * 5_000 + "1",
         "x = " + "f'{" * 5_000,
         "x = a" + "[0]" * 5_000,
+        "x = f\"{a:'''}\"\ny = " + "(" * 50_000,
         "if a: pass\n" + "elif b: pass\n" * 50_000,
         "x = " + "+".join(["a"] * 900),
     ],
-    ids=["brackets", "calls", "signs", "sum", "lambdas", "strings", "subscripts", "elifs", "for the walk only"],
+    ids=[
+        "brackets",
+        "calls",
+        "signs",
+        "sum",
+        "lambdas",
+        "strings",
+        "subscripts",
+        "after a spec",
+        "elifs",
+        "for the walk only",
+    ],
 )
 def test_deep_nesting_neither_crashes_nor_hangs(source: str) -> None:
     """libcst alone would end the process for most of these."""
@@ -170,7 +182,8 @@ def test_long_flat_code_does_not_count_as_nesting() -> None:
     table = "x = [\n" + "    (-1, 'a(', f\"[{b}\"),  # ([{\n" * 500 + "]\n"
     chain = "if a: pass\n" + "elif b: pass\n" * 100
     statements = "a(b); " * 500 + "pass\n"
-    assert len(calls(parse_newer(table + chain + statements))) == 500
+    strings = "x = f\"{a:'>3}{b:{c}'''}\" + f'{d[0:1]:\">{e}}'\n" * 300
+    assert len(calls(parse_newer(table + chain + strings + statements))) == 500
 
 
 def test_libcst_is_not_imported_until_it_is_needed() -> None:

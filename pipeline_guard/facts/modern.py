@@ -19,6 +19,10 @@ _BRACKET, _AFTER_BRACKET, _STRING = 20, 4, 4
 
 _CODE = re.compile(r"""#[^\n]*|\\\n|[rbuftRBUFT]{0,2}('''|\"\"\"|'|")|[\w.]+|[^\S\n]+|.""", re.DOTALL)
 _TEXT = {quote: re.compile(rf"\\[^{{}}]|\{{\{{|\}}\}}|[{{\n]|{quote}", re.DOTALL) for quote in ("'", '"', "'''", '"""')}
+_SPEC = "}"  # what ends the format spec of a replacement field, where quotes are ordinary characters
+_TEXT[_SPEC] = re.compile("[{}]")
+# No expression holds these, so whatever seems to be open at one of them is not.
+_NEVER_NESTED = frozenset({"assert", "class", "def", "import", "pass", "raise", "return", "try", "while"})
 
 
 def parse_newer(source: str) -> ast.Module:
@@ -76,40 +80,42 @@ def _check_nesting(source: str) -> None:
     line end there: no chain or nesting is deeper than that, save for those of ``elif`` and ``lambda``.
     """
     weight = links = position = 0
-    stack: list[int | tuple[str, bool]] = []  # the weight outside of each open bracket; each open string
+    # What is open: the weight before it and, for a string, its quote and whether it has replacement fields.
+    stack: list[tuple[int, str, bool]] = []
     while position < len(source):
-        top = stack[-1] if stack else 0
-        if isinstance(top, tuple):
-            quote, formatted = top
-            found = _TEXT[quote].search(source, position)
-            if found is None:
-                return  # a string without an end: nothing after it nests
-            position = found.end()
-            token = found.group()
+        before, quote, formatted = stack[-1] if stack else (0, "", False)
+        found = _TEXT[quote].search(source, position) if quote else _CODE.match(source, position)
+        if found is None:
+            return  # a string without an end: nothing after it nests
+        position = found.end()
+        token = found.group()
+        if quote:
             if token == quote or (token == "\n" and len(quote) == 1):
                 stack.pop()
+                if quote == _SPEC:
+                    weight = stack.pop()[0] + _AFTER_BRACKET
             elif token == "{" and formatted:
-                stack.append(weight)
+                stack.append((weight, "", True))
                 weight += _BRACKET
-        else:
-            found = _CODE.match(source, position)
-            assert found is not None
-            position = found.end()
-            token = found.group()
-            if found.group(1):
-                stack.append((found.group(1), not set("fFtT").isdisjoint(token)))
-                weight += _STRING
-            elif token in "([{":
-                stack.append(weight)
-                weight += _BRACKET
-            elif token in ")]}" and stack:
-                stack.pop()
-                weight = top + _AFTER_BRACKET
-            elif token == "," or (token in "\n;" and not stack):
-                weight = top + _BRACKET if stack else 0
-            elif not token.isspace() and token[0] not in "#\\":
-                weight += len(token)
-                links += token in ("elif", "lambda")
+        elif found.group(1):
+            stack.append((weight, found.group(1), not set("fFtT").isdisjoint(token)))
+            weight += _STRING
+        elif token in "([{":
+            stack.append((weight, "", False))
+            weight += _BRACKET
+        elif token in ")]}" and stack:
+            stack.pop()
+            weight = before + _AFTER_BRACKET
+        elif token == ":" and formatted:
+            stack.append((weight, _SPEC, True))
+        elif token == "," or (token in "\n;" and not stack):
+            weight = before + _BRACKET if stack else 0
+        elif token in _NEVER_NESTED:
+            stack.clear()
+            weight = 0
+        elif not token.isspace() and token[0] not in "#\\":
+            weight += len(token)
+            links += token in ("elif", "lambda")
         if weight > _HEAVIEST or links > _MOST_LINKS:
             raise RecursionError("nests too deeply to be parsed")
 

@@ -13,10 +13,11 @@ from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.model import Confidence, Context, Gap, Lane, Queue, Sender, Session, Site, Step, Trigger
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
-from pipeline_guard.pipeline.sessions import Config
+from pipeline_guard.pipeline.sessions import UNREADABLE, Config
 from pipeline_guard.pipeline.triggers import Cause, GuardReader, TriggerReader
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Class, Func
+from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -52,6 +53,7 @@ class Assembler:
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> tuple[Lane, ...]:
         """Return the lanes, those with live sites first."""
+        self.note_gaps(hops, configs)
         causes = self.triggers.read([hop for hop in hops if hop.kind == "response_create"])
         self._connect(hops, configs)
         groups: dict[tuple[Node, str], tuple[list[Hop], list[Config]]] = {}
@@ -69,6 +71,29 @@ class Assembler:
             names[lane.name] = names.get(lane.name, 0) + 1
             result.append(lane if names[lane.name] == 1 else _renamed(lane, f"{lane.name} ({names[lane.name]})"))
         return tuple(result)
+
+    # -- what could not be told
+
+    def note_gaps(self, hops: list[Hop], configs: list[Config]) -> None:
+        """Record calls that may lead to a sink but whose receiver is unknown, and settings that could not be read."""
+        leading = {hop.edge.callee for hop in hops if hop.edge is not None} | {hop.func for hop in hops}
+        names = {func.name: func for func in leading if func.cls is not None}
+        sites = {(hop.func.module.rel, hop.line) for hop in hops}
+        for func, site in self.graph.unresolved:
+            node = site.call.func
+            target = names.get(node.name) if type(node) is ir.Attr else None
+            place = (func.module.rel, site.call.line)
+            if target is None or place in sites or is_test(func.module):
+                continue
+            sites.add(place)
+            text = ir.source(node)
+            detail = f"{text}() may be {target.symbol}(): what {text.rpartition('.')[0]} is could not be told"
+            self.gaps.append(Gap(path=place[0], reason="unresolved-receiver", detail=detail, line=place[1]))
+        for config in configs:
+            if config.note == UNREADABLE:
+                detail = "the settings of this session could not be read: who answers a turn is not known"
+                path = config.func.module.rel
+                self.gaps.append(Gap(path=path, reason="unresolved-configuration", detail=detail, line=config.line))
 
     # -- which sites belong together
 

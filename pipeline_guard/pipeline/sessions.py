@@ -31,6 +31,7 @@ from pipeline_guard.vocabulary import Settings, Vocabulary
 _DECISIVE = frozenset({
     "turn_detection", "audio", "input_audio_format", "output_audio_format", "modalities", "output_modalities",
 })  # fmt: skip
+UNREADABLE = "settings not readable"
 # Turn detection written further down than this belongs to other settings.
 _SPAN = 60
 
@@ -91,7 +92,7 @@ class SessionReader:
         sessions = self._sessions(payload) if payload is not None else []
         if not sessions or all(_is_unknown(value) for value in sessions):
             yield self._config(
-                sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, "settings not readable"
+                sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, UNREADABLE
             )
             return
         if not self._partial_counts and all(self._is_partial(value) for value in sessions):
