@@ -25,6 +25,9 @@ SITE_KEYS = (
     "value",
     "provider",
     "note",
+    "leads_to",
+    "callee",
+    "cause_here",
     "reached_from",
     "confidence",
 )
