@@ -29,7 +29,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "names": frozenset({"inbound", "model", "post_call", "startup", "factories"}),
     "decorator": frozenset({"names", "receiver", "context"}),
     "registration": frozenset({"names", "context"}),
-    "base": frozenset({"names", "context"}),
+    "base": frozenset({"names", "context", "methods"}),
     "sink": frozenset({"call", "kind"}),
     "cause": frozenset({"name", "events", "words"}),
     "guard": frozenset({"names"}),
@@ -99,6 +99,7 @@ class EntryRule:
     names: frozenset[str]
     context: str
     receiver: tuple[str, ...] = ()
+    methods: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -237,7 +238,8 @@ class Vocabulary:
         self.registrations.append(EntryRule(frozenset(entry["names"]), entry["context"]))
 
     def _add_base(self, entry: Mapping[str, Any]) -> None:
-        self.bases.append(EntryRule(frozenset(entry["names"]), entry["context"]))
+        methods = frozenset(entry["methods"])
+        self.bases.append(EntryRule(frozenset(entry["names"]), entry["context"], methods=methods))
 
     def _add_sink(self, entry: Mapping[str, Any]) -> None:
         self.sinks[entry["call"]] = _kind(entry)

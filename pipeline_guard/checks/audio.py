@@ -20,8 +20,8 @@ def second_audio_sender(lane: Lane) -> Iterator[Draft]:
         for site in _sites_of(lane, sender.sends):
             yield at_site(
                 site,
-                f"{site.symbol}() also puts caller audio into the session; {first.symbol}() ({first.path}:{first.line}) "
-                "is the one sender. The model hears frames twice or out of order.",
+                f"{site.symbol}() also puts caller audio into the session; {first.symbol}() "
+                f"({first.path}:{first.line}) is the one sender. The model hears frames twice or out of order.",
             )
 
 
@@ -33,7 +33,8 @@ def audio_bypasses_queue(lane: Lane) -> Iterator[Draft]:
                 yield at_site(
                     site,
                     f"{sender.symbol}() takes the caller's frames and sends them to Realtime itself; put them on "
-                    "realtime_audio_in_queue and let one sender loop send, so that a slow socket never blocks the call.",
+                    "realtime_audio_in_queue and let one sender loop send, so that a slow socket never blocks the "
+                    "call.",
                 )
 
 
@@ -47,7 +48,8 @@ def second_audio_queue(lane: Lane) -> Iterator[Draft]:
             first = queues[0]
             yield at_step(
                 place,
-                f"{queue.name} is a second way for caller audio; {first.name} ({first.path}:{first.line}) is the one queue.",
+                f"{queue.name} is a second way for caller audio; {first.name} ({first.path}:{first.line}) is the one "
+                "queue.",
                 (*queue.producers[:3], place, *queue.consumers[:3]),
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline_guard.checks.audio import QUIET, dormant
 from pipeline_guard.checks.report import Draft, at_site, at_step
 from pipeline_guard.pipeline.model import Lane, Site, Trigger
-from pipeline_guard.pipeline.policy import SERVER_CREATES, TURN_CAUSES
+from pipeline_guard.pipeline.policy import SERVER_CREATES, SERVER_SILENT, TURN_CAUSES
 
 _TIMED = frozenset({"timer", "silence"})
 _RECOVERING = frozenset({"recovery", "error_retry"})
@@ -59,7 +59,8 @@ def recovery_trigger(lane: Lane) -> Iterator[Draft]:
     for site in _roots(lane, _RECOVERING):
         yield at_site(
             site,
-            f"recovery code ({_why(site)}) creates one more response; when the first one was only slow, the caller hears both.",
+            f"recovery code ({_why(site)}) creates one more response; when the first one was only slow, the caller "
+            "hears both.",
         )
 
 
@@ -75,11 +76,11 @@ def both_create(lane: Lane) -> Iterator[Draft]:
             example = f" ({turns[0].path}:{turns[0].line})" if turns else ""
             yield at_site(
                 site,
-                f"create_response {stated}: the server answers every turn, and the client triggers turns as well{example}. "
-                "Set create_response to false.",
+                f"create_response {stated}: the server answers every turn, and the client triggers turns as "
+                f"well{example}. Set create_response to false.",
             )
     elif lane.policy == "nobody":
-        for site in _config_sites(lane, frozenset({"off", "no_vad"})):
+        for site in _config_sites(lane, SERVER_SILENT):
             yield at_site(site, "the server does not create responses and nothing in the client answers a user turn.")
     elif lane.policy_source == "declared":
         yield from _against_declaration(lane, turns)
@@ -161,9 +162,9 @@ def _why(site: Site) -> str:
 
 def _config_sites(lane: Lane, values: frozenset[str]) -> Iterator[Site]:
     for site in lane.sites:
-        if site.kind == "auto_response" and site.role is None and site.context not in QUIET and site.value in values:
-            if not site.note.startswith(("settings of", "written down")):
-                yield site
+        sent = site.role is None and not site.note.startswith(("settings of", "written down"))
+        if sent and site.kind == "auto_response" and site.context not in QUIET and site.value in values:
+            yield site
 
 
 CHECKS = {

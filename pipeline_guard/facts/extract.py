@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import codecs
 import io
+import re
 import tokenize
 import warnings
 
@@ -13,8 +14,11 @@ import msgspec
 from pipeline_guard.facts import ir
 from pipeline_guard.facts.lower import lower_module
 
+_COOKIE = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
+_NO_CODE = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t\f\r]*(?:#|$)")
 
-class Unreadable(Exception):  # noqa: N818 - a result, not a programming error
+
+class Unreadable(Exception):
     """A file that could not be turned into facts; ``reason`` is one of the Gap reasons."""
 
     def __init__(self, reason: str, detail: str, line: int | None = None) -> None:
@@ -29,23 +33,64 @@ def decode(data: bytes) -> str:
 
     Raises Unreadable("encoding") when the bytes are not what they claim to be.
     """
-    for mark, name in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-                       (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):  # fmt: skip
+    for mark, codec in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                        (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):  # fmt: skip
         if data.startswith(mark):
             try:
-                return data.decode(name)
+                return data.decode(codec)
             except UnicodeDecodeError as error:
-                raise Unreadable("encoding", f"starts like {name.upper()} but is not: {error.reason}") from None
+                raise Unreadable("encoding", f"starts like {codec.upper()} but is not: {error.reason}") from None
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    except SyntaxError:
+        encoding = _declared(data)
+    try:
         return data.decode(encoding)
-    except SyntaxError as error:
-        raise Unreadable("encoding", f"cannot be decoded: {error.msg}", 1) from None
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Unreadable("encoding", f"is not valid {error.encoding}: byte 0x{data[error.start]:02x}", line) from None
-    except LookupError as error:
-        raise Unreadable("encoding", f"names an encoding nobody knows: {error}", 1) from None
+        raise _undecodable(error) from None
+    except (LookupError, UnicodeError):  # "rot13" is a codec, but not one of text files
+        line, name = _cookie(data)
+        detail = f'declares the encoding "{name}", which is not one that Python source can be in'
+        raise Unreadable("encoding", detail, line) from None
+
+
+def _declared(data: bytes) -> str:
+    """Return the encoding of a file for which the standard library has no answer.
+
+    Like the interpreter, and unlike ``tokenize``, this lets the first two lines hold more than UTF-8.
+    """
+    line, name = _cookie(data)
+    if name is None:
+        return "utf-8"
+    try:
+        codec = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        raise Unreadable("encoding", f'declares the encoding "{name}", which Python does not know', line) from None
+    if data.startswith(codecs.BOM_UTF8):
+        if codec == "utf-8":
+            return "utf-8-sig"
+        raise Unreadable("encoding", f'starts with the mark of UTF-8 but declares the encoding "{name}"', line)
+    return name
+
+
+def _cookie(data: bytes) -> tuple[int, str | None]:
+    """Return the line of the encoding declaration and the encoding that it names; (1, None) without one."""
+    for number, line in enumerate(data.split(b"\n", 2)[:2], 1):
+        found = _COOKIE.match(line)
+        if found is not None:
+            return number, found[1].decode("ascii")
+        if not _NO_CODE.match(line):
+            break
+    return 1, None
+
+
+def _undecodable(error: UnicodeDecodeError) -> Unreadable:
+    """Name the byte; the error counts from behind a byte-order mark, and so does its object."""
+    start = error.start
+    line = max(len((error.object[:start] + b".").splitlines()), 1)
+    name = "UTF-8" if error.encoding.startswith("utf-8") else error.encoding
+    hint = ", and no other encoding is declared" if name == "UTF-8" else ""
+    return Unreadable("encoding", f"is not valid {name} (byte 0x{error.object[start]:02x}){hint}", line)
 
 
 def extract(data: bytes) -> ir.ModuleFacts:
@@ -54,21 +99,30 @@ def extract(data: bytes) -> ir.ModuleFacts:
     Raises Unreadable with reason "encoding", "syntax" or "recursion".  The code is parsed, never executed.
     """
     source: bytes | str = data
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:64]:
-        source = decode(data)
-    elif not data.isascii():
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:64] or not data.isascii():
         source = decode(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-        return lower_module(tree)
-    except SyntaxError as error:
-        raise Unreadable("syntax", f"does not parse: {error.msg}", error.lineno) from None
+            try:
+                tree = ast.parse(source)
+            except SyntaxError as error:
+                tree = _newer(decode(data) if isinstance(source, bytes) else source, error)
+            return lower_module(tree)
     except ValueError as error:
         raise Unreadable("syntax", f"does not parse: {error}", 1) from None
     except (RecursionError, MemoryError):
         raise Unreadable("recursion", "nests too deeply to be parsed") from None
+
+
+def _newer(source: str, why: SyntaxError) -> ast.Module:
+    """Parse what the running Python cannot, for it may be written for a newer one."""
+    from pipeline_guard.facts.modern import parse_newer
+
+    try:
+        return parse_newer(source)
+    except SyntaxError:
+        raise Unreadable("syntax", f"does not parse: {why.msg}", why.lineno or None) from None
 
 
 encode_facts = msgspec.msgpack.Encoder().encode

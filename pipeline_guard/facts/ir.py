@@ -7,7 +7,8 @@ and a tree of blocks says under which conditions, loops and handlers each operat
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable
+from typing import Any, Union
 
 import msgspec
 
@@ -247,7 +248,7 @@ class Field(msgspec.Struct, array_like=True, gc=False):
 
 
 class Class(msgspec.Struct, array_like=True, gc=False):
-    """A class; ``function`` is the function whose body defines it (0: the module), ``owner`` an enclosing class or -1."""
+    """A class; ``function`` is the function it stands in (0: the module), ``owner`` the class around it or -1."""
 
     name: str
     qualname: str
@@ -278,7 +279,7 @@ def children(node: Expr) -> list[Expr]:
     return getter(node) if getter else []
 
 
-_CHILDREN = {
+_CHILDREN: dict[type, Callable[[Any], list[Expr]]] = {
     Attr: lambda n: [n.base],
     DictNode: lambda n: [*(k for k in n.keys if k is not None), *n.values],
     Seq: lambda n: n.items,
@@ -311,5 +312,5 @@ def source(node: Expr | None) -> str:
     if kind is Const:
         return repr(node.value)  # type: ignore[union-attr]
     if kind in (Await, Star, Elem, Walrus):
-        return source(node.value)  # type: ignore[union-attr]
+        return source(node.value)  # type: ignore[union-attr, arg-type]
     return "…"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline_guard.facts import ir
 
 # Expressions nested deeper than this are cut off: generated code nests thousands deep, hand-written code does not.
 MAX_DEPTH = 120
+
+_CONVERSION = re.compile(r"%%|%(?:\(\w*\))?[-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d*))?[hlL]?[diouxXeEfFgGcrsa]")
 
 _COMPARE = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
@@ -44,6 +46,8 @@ class _FunctionBuilder:
         self.module = module
         self.depth = 0
         self.groups = 0
+        self.block = 0  # where the expression at hand is evaluated
+        self.scope = -1  # the class whose body is being lowered: it runs as part of this function
         self.index = len(module.functions)
         qualname = f"{prefix}.{name}" if prefix else name
         self.prefix = "" if name == "<module>" else qualname
@@ -93,10 +97,17 @@ class _FunctionBuilder:
 
     def suite(self, body: Sequence[ast.stmt], block: int) -> bool:
         """Lower ``body`` into ``block`` and return whether control never runs off its end."""
+        leaves = self.statements(body, block)
+        self.close(block, leaves, body)
+        return leaves
+
+    def statements(self, body: Sequence[ast.stmt], block: int) -> bool:
+        """Lower ``body`` as a part of ``block`` and return whether control never runs off its end."""
         leaves = False
         for position, node in enumerate(body):
             handler = _STATEMENTS.get(type(node))
             if handler is not None:
+                self.block = block
                 leaves = bool(handler(self, node, block))
             if leaves and position + 1 < len(body):
                 rest = body[position + 1 :]
@@ -104,7 +115,6 @@ class _FunctionBuilder:
                 self.suite(rest, dead)
                 self.close(dead, True, rest)
                 break
-        self.close(block, leaves, body)
         return leaves
 
     def arm(self, kind: str, body: Sequence[ast.stmt], parent: int, test: ir.Expr | None, group: int) -> bool:
@@ -117,21 +127,71 @@ class _FunctionBuilder:
         self.emit("expr", node, block, self.expr(node.value))
 
     def on_assign(self, node: ast.Assign, block: int) -> None:
-        self.emit("assign", node, block, self.expr(node.value), [self.expr(target) for target in node.targets])
+        self.assign(node, block, self.expr(node.value), [self.expr(target) for target in node.targets])
 
     def on_ann_assign(self, node: ast.AnnAssign, block: int) -> None:
         value = self.expr(node.value) if node.value is not None else None
-        self.emit("assign", node, block, value, [self.expr(node.target)], self.annotation(node.annotation))
+        self.assign(node, block, value, [self.expr(node.target)], self.annotation(node.annotation))
 
     def on_aug_assign(self, node: ast.AugAssign, block: int) -> None:
-        self.emit("aug", node, block, self.expr(node.value), [self.expr(node.target)])
+        value, target = self.expr(node.value), self.expr(node.target)
+        if self.scope >= 0 and type(target) is ir.Name:
+            self.aside(value, node, block)
+        else:
+            self.emit("aug", node, block, value, [target])
+
+    def assign(
+        self,
+        node: ast.AST,
+        block: int,
+        value: ir.Expr | None,
+        targets: list[ir.Expr],
+        annotation: ir.Expr | None = None,
+    ) -> None:
+        """Emit an assignment; what a class body assigns to names are fields, and no names of the function."""
+        if self.scope >= 0:
+            line = getattr(node, "lineno", self.function.line)
+            places: list[ir.Expr] = []
+            for target in targets:
+                self.fields(target, value, annotation, line, places)
+            if not places:
+                if type(value) is not ir.Elem or value.how != "iter":  # an iterable has an operation of its own
+                    self.aside(value, node, block)
+                return
+            targets = places
+        self.emit("assign", node, block, value, targets, annotation)
+
+    def fields(
+        self, target: ir.Expr, value: ir.Expr | None, annotation: ir.Expr | None, line: int, places: list[ir.Expr]
+    ) -> None:
+        """Record the names in the target of an assignment as fields of the class, and collect the other places."""
+        if type(target) is ir.Name:
+            self.module.classes[self.scope].fields.append(ir.Field(target.id, value, annotation, line))
+        elif type(target) is ir.Seq:
+            parts = value.items if type(value) is ir.Seq else []
+            if len(parts) != len(target.items) or any(type(part) is ir.Star for part in (*parts, *target.items)):
+                parts = [ir.Other([])] * len(target.items)  # there is no telling which part goes where
+            for item, part in zip(target.items, parts, strict=True):
+                self.fields(item, part, None, line, places)
+        elif type(target) is ir.Star:
+            self.fields(target.value, value, None, line, places)
+        else:
+            places.append(target)
+
+    def aside(self, value: ir.Expr | None, node: ast.AST, block: int) -> None:
+        """Emit an expression whose value the statement's own operation does not hold, if there is a call in it."""
+        if value is not None and _holds_call(value):
+            self.emit("expr", node, block, value)
 
     def on_return(self, node: ast.Return, block: int) -> bool:
         self.emit("return", node, block, self.expr(node.value) if node.value is not None else None)
         return True
 
     def on_raise(self, node: ast.Raise, block: int) -> bool:
-        self.emit("raise", node, block, self.expr(node.exc) if node.exc is not None else None)
+        raised = self.expr(node.exc) if node.exc is not None else None
+        if node.cause is not None:
+            self.aside(self.expr(node.cause), node.cause, block)
+        self.emit("raise", node, block, raised)
         return True
 
     def on_exit(self, node: ast.Break | ast.Continue, block: int) -> bool:
@@ -140,9 +200,15 @@ class _FunctionBuilder:
 
     def on_assert(self, node: ast.Assert, block: int) -> None:
         self.emit("test", node, block, self.expr(node.test))
+        if node.msg is not None:
+            self.aside(self.expr(node.msg), node.msg, block)
 
     def on_delete(self, node: ast.Delete, block: int) -> None:
-        self.emit("del", node, block, None, [self.expr(target) for target in node.targets])
+        targets = [self.expr(target) for target in node.targets]
+        if self.scope >= 0:
+            targets = [target for target in targets if type(target) is not ir.Name]
+        if targets:
+            self.emit("del", node, block, None, targets)
 
     def on_if(self, node: ast.If, block: int) -> bool:
         """Lower an ``if`` with all its ``elif`` arms; a chain of hundreds must not recurse."""
@@ -150,6 +216,7 @@ class _FunctionBuilder:
         outcomes: list[bool] = []
         parent, current = block, node
         while True:
+            self.block = parent
             test = self.expr(current.test)
             self.emit("test", current.test, parent, test)
             group = self.new_group()
@@ -170,9 +237,9 @@ class _FunctionBuilder:
         return all(outcomes)
 
     def on_while(self, node: ast.While, block: int) -> bool:
-        test = self.expr(node.test)
         group = self.new_group()
-        loop = self.open("while", block, test, node.lineno, group)
+        self.block = loop = self.open("while", block, None, node.lineno, group)
+        self.function.blocks[loop].test = test = self.expr(node.test)
         self.emit("test", node.test, loop, test)
         self.suite(node.body, loop)
         if node.orelse:
@@ -186,14 +253,14 @@ class _FunctionBuilder:
         group = self.new_group()
         # An ``await`` around the iterable tells ``async for`` from ``for``.
         test = ir.Await(iterable) if isinstance(node, ast.AsyncFor) else iterable
-        loop = self.open("for", block, test, node.lineno, group)
+        self.block = loop = self.open("for", block, test, node.lineno, group)
         self.assign_to(node.target, ir.Elem("iter", iterable), node.iter, loop)
         self.suite(node.body, loop)
         if node.orelse:
             self.arm("body", node.orelse, block, None, group)
 
     def on_with(self, node: ast.With | ast.AsyncWith, block: int) -> bool:
-        inner = self.open("with", block, None, node.lineno)
+        self.block = inner = self.open("with", block, None, node.lineno)
         contexts: list[ir.Expr] = []
         for item in node.items:
             value = self.expr(item.context_expr)
@@ -211,12 +278,15 @@ class _FunctionBuilder:
         if node.orelse:
             leaves = self.arm("body", node.orelse, block, None, group)
         for handler in node.handlers:
+            self.block = inner = self.open("except", block, None, handler.lineno, group)
             test = self.expr(handler.type) if handler.type is not None else None
-            inner = self.open("except", block, test, handler.lineno, group)
-            if handler.name:
+            self.function.blocks[inner].test = test
+            if handler.name and self.scope < 0:
                 caught = ir.Elem("except", test or ir.Const(None))
                 self.emit("assign", handler, inner, caught, [ir.Name(handler.name)])
                 self.function.ops[-1].end_line = handler.lineno
+            elif handler.type is not None:
+                self.aside(test, handler.type, inner)
             leaves = self.suite(handler.body, inner) and leaves
         if node.finalbody:
             leaves = self.arm("finally", node.finalbody, block, None, group) or leaves
@@ -232,12 +302,12 @@ class _FunctionBuilder:
             patterns: list[ir.Expr] = []
             self.pattern(case.pattern, patterns)
             exhaustive = exhaustive or (not patterns and case.guard is None)
-            test: ir.Expr = ir.Compare(subject, ["match"], [ir.Seq(patterns)])
+            test = ir.Compare(subject, ["match"], [ir.Seq(patterns)])
+            self.block = inner = self.open("case", block, test, case.body[0].lineno, group)
             if case.guard is not None:
-                test = ir.Bool("and", [test, self.expr(case.guard)])
-            inner = self.open("case", block, test, case.body[0].lineno, group)
-            if case.guard is not None:
-                self.emit("test", case.guard, inner, self.expr(case.guard))
+                guard = self.expr(case.guard)
+                self.function.blocks[inner].test = ir.Bool("and", [test, guard])
+                self.emit("test", case.guard, inner, guard)
             outcomes.append(self.suite(case.body, inner))
         return exhaustive and all(outcomes)
 
@@ -249,37 +319,53 @@ class _FunctionBuilder:
             elif isinstance(child, ast.MatchClass):
                 found.append(self.expr(child.cls))
 
-    def on_import(self, node: ast.Import, block: int) -> None:
+    def on_import(self, node: ast.Import, _block: int) -> None:
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
             module = alias.name if alias.asname else name
             self.function.imports.append(ir.Import(name, module, None, 0, node.lineno))
+            self.imported_field(name, node.lineno)
 
-    def on_import_from(self, node: ast.ImportFrom, block: int) -> None:
+    def on_import_from(self, node: ast.ImportFrom, _block: int) -> None:
         for alias in node.names:
             name = alias.asname or alias.name
             self.function.imports.append(ir.Import(name, node.module or "", alias.name, node.level, node.lineno))
+            self.imported_field(name, node.lineno)
 
-    def on_global(self, node: ast.Global, block: int) -> None:
-        self.function.globals.extend(node.names)
+    def imported_field(self, name: str, line: int) -> None:
+        if self.scope >= 0 and name != "*":
+            self.module.classes[self.scope].fields.append(ir.Field(name, ir.Name(name), None, line))
 
-    def on_nonlocal(self, node: ast.Nonlocal, block: int) -> None:
-        self.function.nonlocals.extend(node.names)
+    def on_global(self, node: ast.Global, _block: int) -> None:
+        if self.scope < 0:
+            self.function.globals.extend(node.names)
 
-    def on_def(self, node: ast.FunctionDef | ast.AsyncFunctionDef, block: int, owner: int = -1) -> None:
+    def on_nonlocal(self, node: ast.Nonlocal, _block: int) -> None:
+        if self.scope < 0:
+            self.function.nonlocals.extend(node.names)
+
+    def on_def(self, node: ast.FunctionDef | ast.AsyncFunctionDef, block: int) -> None:
         decorators = [self.expr(decorator) for decorator in node.decorator_list]
         for decorator in decorators:
             self.emit("expr", node, block, decorator)
             self.function.ops[-1].end_line = node.lineno
-        child = self.child(node.name, node, owner)
+        child = self.child(node.name, node, self.scope)
         child.function.decorators = decorators
         child.function.is_async = isinstance(node, ast.AsyncFunctionDef)
         child.function.returns = self.annotation(node.returns) if node.returns is not None else None
         child.parameters(node.args, self)
         child.suite(node.body, child.open("body", 0, None, node.lineno))
         child.finish()
-        if owner < 0:
+        if self.scope < 0:
             self.emit("def", node, block, ir.Lambda(child.index), [ir.Name(node.name)])
+            return
+        methods = self.module.classes[self.scope].methods
+        # A property's setter must not hide its getter, nor the makeshift in a handler the method it stands in for.
+        keep_first = self.function.blocks[block].kind == "except" or any(
+            isinstance(d, ast.Attribute) and d.attr in {"setter", "deleter"} for d in node.decorator_list
+        )
+        if not (keep_first and node.name in methods):
+            methods[node.name] = child.index
 
     def child(self, name: str, node: ast.AST, owner: int) -> _FunctionBuilder:
         prefix = self.module.classes[owner].qualname if owner >= 0 else self.prefix
@@ -295,65 +381,39 @@ class _FunctionBuilder:
         entries.extend((arg, "kw", default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True))
         if args.kwarg is not None:
             entries.append((args.kwarg, "**", None))
-        self.function.params = [
-            ir.Param(
-                arg.arg,
-                kind,
-                outer.expr(default) if default is not None else None,
-                outer.annotation(arg.annotation) if arg.annotation is not None else None,
-            )
-            for arg, kind, default in entries
-        ]
+        for arg, kind, default in entries:
+            value = None
+            if default is not None:  # the function around this one evaluates it
+                value = outer.expr(default)
+                outer.aside(value, default, outer.block)
+            annotation = outer.annotation(arg.annotation) if arg.annotation is not None else None
+            self.function.params.append(ir.Param(arg.arg, kind, value, annotation))
 
-    def on_class(self, node: ast.ClassDef, block: int, owner: int = -1) -> None:
+    def on_class(self, node: ast.ClassDef, block: int) -> bool:
+        """Lower a class; its body runs here and now, so its operations are this function's."""
+        owner = self.scope
         prefix = self.module.classes[owner].qualname if owner >= 0 else self.prefix
         qualname = f"{prefix}.{node.name}" if prefix else node.name
-        bases = [self.expr(base) for base in node.bases]
         decorators = [self.expr(decorator) for decorator in node.decorator_list]
-        entry = ir.Class(
-            node.name,
-            qualname,
-            node.lineno,
-            node.end_lineno or node.lineno,
-            bases,
-            decorators,
-            self.index,
-            owner,
-            [],
-            {},
+        bases = [self.expr(base) for base in node.bases]
+        keywords = [self.expr(keyword.value) for keyword in node.keywords]
+        around = [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]
+        for value, place in zip([*decorators, *bases, *keywords], around, strict=True):
+            self.aside(value, place, block)
+        self.scope = len(self.module.classes)
+        end = node.end_lineno or node.lineno
+        self.module.classes.append(
+            ir.Class(node.name, qualname, node.lineno, end, bases, decorators, self.index, owner, [], {})
         )
-        index = len(self.module.classes)
-        self.module.classes.append(entry)
-        self.class_body(node.body, entry, index, block)
+        index = self.scope
+        leaves = self.statements(node.body, block)
+        self.scope = owner
         if owner < 0:
             self.emit("class", node, block, ir.Const(index), [ir.Name(node.name)])
-
-    def class_body(self, body: Sequence[ast.stmt], entry: ir.Class, index: int, block: int) -> None:
-        for node in body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                # A property's setter must not hide its getter.
-                keep_first = any(
-                    isinstance(d, ast.Attribute) and d.attr in {"setter", "deleter"} for d in node.decorator_list
-                )
-                position = len(self.module.functions)
-                self.on_def(node, block, index)
-                if not (keep_first and node.name in entry.methods):
-                    entry.methods[node.name] = position
-            elif isinstance(node, ast.ClassDef):
-                self.on_class(node, block, index)
-            elif isinstance(node, ast.Assign):
-                value = self.expr(node.value)
-                for target in node.targets:
-                    if isinstance(target, ast.Name):
-                        entry.fields.append(ir.Field(target.id, value, None, node.lineno))
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                given = self.expr(node.value) if node.value is not None else None
-                entry.fields.append(ir.Field(node.target.id, given, self.annotation(node.annotation), node.lineno))
-            elif isinstance(node, (ast.If, ast.Try)):
-                self.class_body([*node.body, *node.orelse], entry, index, block)
+        return leaves
 
     def assign_to(self, target: ast.expr, value: ir.Expr, node: ast.AST, block: int) -> None:
-        self.emit("assign", node, block, value, [self.expr(target)])
+        self.assign(node, block, value, [self.expr(target)])
 
     # -- expressions
 
@@ -363,7 +423,7 @@ class _FunctionBuilder:
             try:
                 return self.expr(ast.parse(node.value, mode="eval").body)
             except (SyntaxError, ValueError, RecursionError):
-                return ir.Const(node.value)
+                pass
         return self.expr(node)
 
     def expr(self, node: ast.expr) -> ir.Expr:
@@ -383,7 +443,9 @@ class _FunctionBuilder:
         value = node.value
         if isinstance(value, bytes):
             return ir.Const(value.decode("latin-1"))
-        if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
+        if isinstance(value, str):
+            return ir.Const(_writable(value))
+        if isinstance(value, (bool, float)) or value is None:
             return ir.Const(value)
         if isinstance(value, int):
             return ir.Const(value if -(2**63) <= value < 2**63 else 0)
@@ -411,10 +473,11 @@ class _FunctionBuilder:
         if isinstance(node.op, ast.BitOr):
             return ir.Merge(self.expr(node.left), self.expr(node.right))
         if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
-            return _percent_format(node.left.value, self.expr(node.right))
+            return _percent_format(_writable(node.left.value), self.expr(node.right))
         if isinstance(node.op, ast.Mod) and isinstance(node.left, (ast.Name, ast.Attribute)):
             left = ir.Attr(self.expr(node.left), "__mod__")  # a template, perhaps: read like ``template.format(…)``
-            return ir.Call(left, [self.expr(node.right)], [], node.lineno, node.end_lineno or node.lineno, node.col_offset + 1)
+            end = node.end_lineno or node.lineno
+            return ir.Call(left, [self.expr(node.right)], [], node.lineno, end, node.col_offset + 1)
         if not isinstance(node.op, ast.Add):
             return ir.Other([self.expr(node.left), self.expr(node.right)])
         parts: list[ir.Expr] = []
@@ -427,7 +490,15 @@ class _FunctionBuilder:
         return ir.Join(parts)
 
     def on_joined(self, node: ast.JoinedStr) -> ir.Expr:
-        return ir.Join([self.expr(v.value if isinstance(v, ast.FormattedValue) else v) for v in node.values])
+        parts: list[ir.Expr] = []
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                spec = part.format_spec
+                if not isinstance(spec, ast.JoinedStr) or all(isinstance(v, ast.Constant) for v in spec.values):
+                    parts.append(self.expr(part.value))
+                    continue
+            parts.append(self.expr(part))  # a format that is itself computed leaves nothing known of the text
+        return ir.Join(parts)
 
     def on_lambda(self, node: ast.Lambda) -> ir.Expr:
         child = self.child("<lambda>", node, -1)
@@ -441,14 +512,15 @@ class _FunctionBuilder:
     def on_yield(self, node: ast.Yield | ast.YieldFrom) -> ir.Expr:
         self.function.is_generator = True
         value = self.expr(node.value) if node.value is not None else ir.Const(None)
-        block = len(self.function.blocks) - 1
-        self.emit("yield", node, max(block, 0), value)
+        self.emit("yield", node, self.block, value)
         return ir.Other([])
 
     def on_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> ir.Expr:
         parts: list[ir.Expr] = []
         for generator in node.generators:
             parts.append(self.expr(generator.iter))
+            if not isinstance(generator.target, ast.Name):
+                parts.extend(self.expr(place) for place in _places(generator.target))
             parts.extend(self.expr(test) for test in generator.ifs)
         if isinstance(node, ast.DictComp):
             parts += [self.expr(node.key), self.expr(node.value)]
@@ -457,14 +529,50 @@ class _FunctionBuilder:
         return ir.Other(parts)
 
 
+def _places(target: ast.expr) -> Iterator[ast.expr]:
+    """Yield the subscripts and attributes that a target assigns to."""
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for item in target.elts:
+            yield from _places(item)
+    elif isinstance(target, ast.Starred):
+        yield from _places(target.value)
+    elif not isinstance(target, ast.Name):
+        yield target
+
+
+def _writable(text: str) -> str:
+    """Return the text with the lone surrogates replaced, for which no encoding has bytes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _holds_call(node: ir.Expr) -> bool:
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if type(current) is ir.Call:
+            return True
+        stack.extend(ir.children(current))
+    return False
+
+
 def _percent_format(text: str, value: ir.Expr) -> ir.Expr:
     """Read ``"… %s …" % value`` as string building with one unknown part per conversion."""
     values = list(value.items) if type(value) is ir.Seq else [value]
     parts: list[ir.Expr] = []
-    for index, piece in enumerate(re.split(r"%(?:\(\w+\))?[-+ #0-9.]*[sdrfixa]", text)):
-        if index:
-            parts.append(values[index - 1] if index <= len(values) else ir.Other([]))
-        parts.append(ir.Const(piece.replace("%%", "%")))
+    literal, start, used = "", 0, 0
+    for found in _CONVERSION.finditer(text):
+        literal += text[start : found.start()]
+        start = found.end()
+        if found[0] == "%%":
+            literal += "%"
+            continue
+        taken = values[used : used + 1 + found[0].count("*")]  # a width that is itself a value comes before
+        used += 1 + found[0].count("*")
+        parts += [ir.Const(literal), taken[0] if len(taken) == 1 else ir.Other(taken)]
+        literal = ""
+    parts.append(ir.Const(literal + text[start:]))
+    if used < len(values):
+        parts.append(ir.Other(values[used:]))
     return ir.Join(parts)
 
 
@@ -499,7 +607,7 @@ if hasattr(ast, "TryStar"):
 
 _EXPRESSIONS: dict[type, Callable[..., ir.Expr]] = {
     ast.Constant: _B.on_constant,
-    ast.Name: lambda self, node: ir.Name(node.id),
+    ast.Name: lambda _self, node: ir.Name(node.id),
     ast.Attribute: lambda self, node: ir.Attr(self.expr(node.value), node.attr),
     ast.Call: _B.on_call,
     ast.Dict: _B.on_dict,

@@ -6,11 +6,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pipeline_guard.facts import ir
-from pipeline_guard.pipeline.chains import Chains, Hop
+from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
-from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.flow import conditions, names_in, strings_in
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 
@@ -35,10 +36,12 @@ class AudioSender:
 
     def sends(self, shared: set[Func]) -> list[Hop]:
         """Return the hops at which audio leaves this sender's own code: its sends, and its calls into shared code."""
-        found = []
+        found: list[Hop] = []
         for func, hops in self.below.items():
             if func not in shared:
-                found.extend(h for h in hops if h.edge is None or h.edge.callee in shared or h.edge.callee not in self.below)
+                found.extend(
+                    h for h in hops if h.edge is None or h.edge.callee in shared or h.edge.callee not in self.below
+                )
         return found or self.hops
 
 
@@ -102,19 +105,15 @@ class AudioReader:
         for node in nodes:
             for call, op in calls_behind(hop.func, hop.op, node):
                 key = self.queues.key_of(hop.func, op, call)
-                if (
-                    key is not None
-                    and type(call.func) is ir.Attr
-                    and call.func.name in ("get", "get_nowait", "popleft", "pop")
-                ):
+                if key is not None and type(call.func) is ir.Attr and call.func.name in _GETS:
                     return key
         loop = hop.func.loop_of(hop.op)
         if loop is not None:
             entry = hop.func.ir.blocks[loop]
             for key, gets in self.queues.gets.items():
-                if self.queues.queues[key].type.endswith(("Queue", "deque")):
-                    if any(get.func is hop.func and entry.first <= get.op < entry.last for get in gets):
-                        return key
+                real = self.queues.queues[key].type.endswith(("Queue", "deque"))
+                if real and any(get.func is hop.func and entry.first <= get.op < entry.last for get in gets):
+                    return key
         return None
 
     def queues_before(self, key: QueueKey) -> list[QueueKey]:
@@ -129,9 +128,9 @@ class AudioReader:
 
     def _handles_frames(self, hop: Hop) -> bool:
         """Say whether the caller's media messages are read right here."""
-        if self.chains.in_pump(hop.func, hop.op):
+        if self.chains.pumps.in_pump(hop.func, hop.op):
             return True
-        return any("media" in _strings(condition.test) for condition in conditions(hop.func, hop.op))
+        return any("media" in strings_in(condition.test) for condition in conditions(hop.func, hop.op))
 
     # -- who can run in the same call
 
@@ -166,7 +165,7 @@ class AudioReader:
 
     def _alternatives(self, entry: Func, one: Func, other: Func) -> bool:
         """Say whether the ways from an entry point to two functions part at an ``if`` or at a virtual call."""
-        first, second = self._way(entry, one), self._way(entry, other)
+        first, second = (self.graph.way(entry, func, implied=True) for func in (one, other))
         for a, b in zip(first, second, strict=False):
             if a is b:
                 continue
@@ -190,26 +189,6 @@ class AudioReader:
                 return True
         return False
 
-    def _way(self, start: Func, goal: Func) -> list[Edge]:
-        """Return a shortest way through the call graph, edge by edge."""
-        before: dict[Func, Edge] = {}
-        queue = deque([start])
-        seen = {start}
-        while queue and goal not in seen:
-            current = queue.popleft()
-            for edge in [*self.graph.outgoing.get(current, ()), *self.graph.implied.get(current, ())]:
-                if edge.callee not in seen:
-                    seen.add(edge.callee)
-                    before[edge.callee] = edge
-                    queue.append(edge.callee)
-        way: list[Edge] = []
-        current = goal
-        while current is not start and current in before:
-            way.append(before[current])
-            current = before[current].caller
-        way.reverse()
-        return way
-
     def _restarts(self, sender: AudioSender) -> list[Edge]:
         """Return the starts of a loop that can come on top of an earlier start in one call."""
         spawns = [edge for edge in sender.starts if edge.kind in ("task", "thread", "executor")]
@@ -220,10 +199,9 @@ class AudioReader:
             if self._checked_first(edge):
                 continue
             func = edge.caller
-            loop = func.loop_of(edge.op)
-            if loop is not None and self.chains.in_pump(func, edge.op):
-                found.append(edge)
-            elif any(not self._exclusive_starts(earlier, edge) for earlier in spawns[:index]):
+            if self.chains.pumps.in_pump(func, edge.op) or any(
+                not self._exclusive_starts(earlier, edge) for earlier in spawns[:index]
+            ):
                 found.append(edge)
         return found
 
@@ -244,7 +222,7 @@ class AudioReader:
         }
         words = ("started", "running", "task", "thread", "alive", "worker")
         for condition in conditions(edge.caller, edge.op):
-            names = _names(condition.test)
+            names = set(names_in(condition.test))
             if names & targets or any(word in name.lower() for name in names for word in words):
                 return True
         return False
@@ -271,28 +249,3 @@ def calls_behind(func: Func, op: int, node: ir.Expr, limit: int = 80) -> list[tu
             found.append((current, at))
         stack.extend((child, at) for child in ir.children(current))
     return found
-
-
-def _strings(test: ir.Expr) -> set[str]:
-    found: set[str] = set()
-    stack = [test]
-    while stack:
-        node = stack.pop()
-        if type(node) is ir.Const and isinstance(node.value, str):
-            found.add(node.value)
-        stack.extend(ir.children(node))
-    return found
-
-
-def _names(test: ir.Expr) -> set[str]:
-    found: set[str] = set()
-    stack = [test]
-    while stack:
-        node = stack.pop()
-        if type(node) is ir.Name:
-            found.add(node.id)
-        elif type(node) is ir.Attr:
-            found.add(node.name)
-        stack.extend(ir.children(node))
-    return found
-

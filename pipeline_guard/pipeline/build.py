@@ -18,7 +18,6 @@ from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.load import Loader
-from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.rulebook import rules_dir
 from pipeline_guard.vocabulary import load as load_vocabulary
@@ -54,14 +53,14 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     graph.build()
     queues = QueueIndex(graph, evaluator)
     queues.build()
-    finder = SinkFinder(graph, evaluator, vocabulary, queues, is_test)
+    finder = SinkFinder(graph, vocabulary, queues)
     sinks = finder.run()
     reach = Reachability(graph, Flags(evaluator), vocabulary)
     reach.find_entries()
-    chains = Chains(graph, reach, queues, vocabulary, finder.relay_functions)
+    chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
     hops = chains.build(sinks)
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
-    configs = SessionReader(graph, vocabulary, finder).read(sinks)
+    configs = SessionReader(graph, vocabulary).read(sinks)
     assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
     lanes = assembler.lanes(hops, configs)
     analysed = len(program.modules)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline_guard.program.evaluate import Evaluator, Values, parse_json
+from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import from_python
+from pipeline_guard.program.value_lists import parse_json
 from pipeline_guard.program.values import (
     UNKNOWN,
     Container,
@@ -20,6 +21,7 @@ from pipeline_guard.program.values import (
     Sequence,
     Text,
     Value,
+    Values,
 )
 from pipeline_guard.vocabulary import Event, Vocabulary
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline_guard.facts import ir
-from pipeline_guard.pipeline.chains import Hop
+from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Context, Step
-from pipeline_guard.pipeline.sinks import Sink
+from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import module_context
@@ -77,52 +79,48 @@ class Evidence:
 
     def path(self, hop: Hop) -> tuple[Step, ...]:
         """Return the way from an entry point to a hop, and on to the send it leads to."""
-        steps = list(self.path_to(hop.func, hop.op, hop.line))
+        steps = list(self.path_to(hop.func, hop.line))
         if hop.sink is None and hop.sinks:
             steps.extend(self._way_down(hop))
         return tuple(steps[:MAX_STEPS])
 
-    def path_to(self, func: Func, op: int | None, line: int) -> tuple[Step, ...]:
+    def path_to(self, func: Func, line: int) -> tuple[Step, ...]:
         steps: list[Step] = []
         for part in self.reach.path(func):
             if isinstance(part, Entry):
                 if part.note != "module":
-                    steps.append(Step(part.func.module.rel, part.line, part.func.symbol, part.note))
+                    steps.append(step_at(part.func, part.line, part.note))
             else:
                 steps.append(_step_of(part))
-        steps.append(Step(func.module.rel, line, func.symbol))
+        steps.append(step_at(func, line))
         return tuple(steps)
 
     def _way_down(self, hop: Hop) -> list[Step]:
         """Return the calls from a hop's callee to the first send it leads to, shortest first."""
         sink = hop.sinks[0]
         start = hop.edge.callee if hop.edge is not None else sink.func
-        before: dict[Func, Edge] = {}
-        queue = [start]
-        seen = {start}
-        while queue and sink.func not in seen:
-            current = queue.pop(0)
-            for edge in self.graph.outgoing.get(current, ()):
-                if edge.callee not in seen:
-                    seen.add(edge.callee)
-                    before[edge.callee] = edge
-                    queue.append(edge.callee)
-        steps: list[Step] = []
-        current = sink.func
-        while current is not start and current in before:
-            steps.append(_step_of(before[current]))
-            current = before[current].caller
-        steps.reverse()
+        steps = [_step_of(edge) for edge in self.graph.way(start, sink.func)]
         note = "sends response.create" if sink.kind == "response_create" else "sends audio"
-        return [*steps, Step(sink.func.module.rel, sink.call.line, sink.func.symbol, note)]
+        return [*steps, step_at(sink.func, sink.call.line, note)]
+
+
+def first_running(contexts: Iterable[Context]) -> Context:
+    """Return the first context that is not dormant; dormant when there is none."""
+    return next((context for context in contexts if context != "dormant"), "dormant")
+
+
+def step_at(func: Func, line: int, note: str = "") -> Step:
+    """Return a line of a function as a step."""
+    return Step(func.module.rel, line, func.symbol, note)
 
 
 _NOTES = {
-    "task": "starts the task", "thread": "starts the thread", "executor": "hands to an executor", "timer": "starts the timer",
+    "task": "starts the task", "thread": "starts the thread", "executor": "hands to an executor",
+    "timer": "starts the timer",
     "callback": "registers the callback", "register": "hands over the callback", "escape": "keeps a reference to",
     "call": "calls",
 }  # fmt: skip
 
 
 def _step_of(edge: Edge) -> Step:
-    return Step(edge.caller.module.rel, edge.line, edge.caller.symbol, f"{_NOTES[edge.kind]} {edge.callee.name}()")
+    return step_at(edge.caller, edge.line, f"{_NOTES[edge.kind]} {edge.callee.name}()")

@@ -6,20 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
-from pipeline_guard.pipeline.model import Site
+from pipeline_guard.pipeline.model import Kind, Site
 from pipeline_guard.pipeline.triggers import GuardReader, set_names
-from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions, names_in
-from pipeline_guard.vocabulary import Vocabulary
+
+_CHANGES: tuple[tuple[bool, Kind], ...] = ((False, "guard_set"), (True, "guard_clear"))
 
 
 class GuardSites:
     """Collects guard sites in the classes and files of a lane."""
 
-    def __init__(self, graph: CallGraph, vocabulary: Vocabulary, reader: GuardReader, evidence: Evidence) -> None:
-        self.graph = graph
-        self.vocabulary = vocabulary
+    def __init__(self, reader: GuardReader, evidence: Evidence) -> None:
         self.reader = reader
         self.evidence = evidence
 
@@ -36,16 +34,16 @@ class GuardSites:
         for index, op in enumerate(func.ir.ops):
             if func.is_dead(index):
                 continue
-            if op.kind == "test" and op.value is not None:
-                if any(self.reader.is_guard(name, names) for name in names_in(op.value)):
-                    yield self._site("guard_check", func, index, op)
-            for clearing, kind in ((False, "guard_set"), (True, "guard_clear")):
+            asked = names_in(op.value) if op.kind == "test" and op.value is not None else ()
+            if any(self.reader.is_guard(name, names) for name in asked):
+                yield self._site("guard_check", func, index, op)
+            for clearing, kind in _CHANGES:
                 if any(self.reader.is_guard(name, names) for name in set_names(op, clearing=clearing)):
                     yield self._site(kind, func, index, op)
 
-    def _site(self, kind: str, func: Func, index: int, op: ir.Op) -> Site:
+    def _site(self, kind: Kind, func: Func, index: int, op: ir.Op) -> Site:
         return Site(
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             path=func.module.rel,
             line=op.line,
             end_line=op.line if op.kind == "test" else op.end_line,
@@ -65,4 +63,3 @@ class GuardSites:
                         if type(item) is ir.Const and isinstance(item.value, str) and "." in item.value:
                             return item.value
         return func.name
-

@@ -49,8 +49,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     ``line`` is the first line of the call or statement, ``end_line`` its last (both 1-based), ``column`` 1-based.
     ``reached_from`` leads from an entry point to this site; the site itself is its last step.  Fields that do not
-    apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a call
-    ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer, an ``except``), not one above or below.
+    apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a
+    call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
+    an ``except``), not one above or below.
     """
 
     kind: Kind
@@ -97,7 +98,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     """A function that puts caller audio into the session; ``queue`` names the queue its loop reads, if any.
 
     ``rival`` says that it can run in the same call as the lane's canonical sender, ``takes_frames`` that it handles the
-    caller's frames itself; ``sites`` are where audio enters, ``sends`` where it leaves the code that is this sender's alone; ``restarts`` are the starts that can come on top of the first in one call.
+    caller's frames itself; ``sites`` are where audio enters, ``sends`` where it leaves the code that is this sender's
+    alone; ``restarts`` are the starts that can come on top of the first in one call.
     """
 
     symbol: str

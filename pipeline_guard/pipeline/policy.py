@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pipeline_guard.pipeline.model import Session, Site, Trigger
+from pipeline_guard.pipeline.model import Policy, Session, Site, Trigger
 
 # Triggers that answer what the caller said: with server-created responses on, each of them is a second answer.
 TURN_CAUSES = frozenset({"user_turn"})
@@ -14,8 +14,8 @@ SERVER_SILENT = frozenset({"off", "no_vad"})
 
 
 def decide_policy(
-    sessions: Iterable[Session], sites: Iterable[Site], declared: str | None, trigger: Trigger | None
-) -> tuple[str, Literal["declared", "inferred"]]:
+    sessions: Iterable[Session], sites: Iterable[Site], declared: Policy | None, trigger: Trigger | None
+) -> tuple[Policy | Literal["both", "nobody", "unknown"], Literal["declared", "inferred"]]:
     """Return "client", "server", "both", "nobody" or "unknown", and where that comes from."""
     if declared is not None:
         return declared, "declared"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.events import field_values, has_field
-from pipeline_guard.pipeline.sinks import Sink, SinkFinder
+from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
-from pipeline_guard.program.evaluate import Values
 from pipeline_guard.program.places import is_test, module_context
+from pipeline_guard.program.trees import walk
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -24,6 +24,7 @@ from pipeline_guard.program.values import (
     Parameter,
     Text,
     Value,
+    Values,
 )
 from pipeline_guard.vocabulary import Settings, Vocabulary
 
@@ -56,11 +57,10 @@ class Config:
 class SessionReader:
     """Finds every session configuration and what it says."""
 
-    def __init__(self, graph: CallGraph, vocabulary: Vocabulary, finder: SinkFinder) -> None:
+    def __init__(self, graph: CallGraph, vocabulary: Vocabulary) -> None:
         self.graph = graph
         self.evaluator = graph.evaluator
         self.vocabulary = vocabulary
-        self.finder = finder
         self._covered: list[tuple[str, int, int]] = []
         self._partial_counts = False
 
@@ -91,9 +91,7 @@ class SessionReader:
         payload = sink.payload
         sessions = self._sessions(payload) if payload is not None else []
         if not sessions or all(_is_unknown(value) for value in sessions):
-            yield self._config(
-                sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, UNREADABLE
-            )
+            yield self._config(sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, UNREADABLE)
             return
         if not self._partial_counts and all(self._is_partial(value) for value in sessions):
             self._covered.append((sink.func.module.rel, sink.call.line, sink.call.end_line))
@@ -102,9 +100,9 @@ class SessionReader:
         lines = [line for func, line in self._places(payload, sessions) if func is sink.func and line <= sink.call.line]
         first = min([sink.call.line, *lines])
         yield self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
-        yield from self._elsewhere(sink, payload, sessions)
+        yield from self._elsewhere(sink, sessions)
 
-    def _elsewhere(self, sink: Sink, payload: Value | None, sessions: Values) -> Iterator[Config]:
+    def _elsewhere(self, sink: Sink, sessions: Values) -> Iterator[Config]:
         """Yield the places in other functions where the settings that this update sends are written down.
 
         Turn detection that has a function of its own is the place; else the settings as a whole.
@@ -209,7 +207,7 @@ class SessionReader:
                     if not isinstance(cls, External):
                         for field in cls.ir.fields:
                             if field.name == "turn_detection":
-                                yield cls.module.functions[cls.ir.function], field.line
+                                yield cls.scope, field.line
 
     def _place(self, value: Value) -> Iterator[tuple[Func, int]]:
         if isinstance(value, Mapping) and value.line and value.func is not None:
@@ -217,9 +215,11 @@ class SessionReader:
         elif isinstance(value, JsonText):
             for inner in value.inner:
                 yield from self._place(inner)
-        elif isinstance(value, External) and value.call is not None and value.frame is not None:
-            yield value.frame.func, value.call.line
-        elif isinstance(value, Instance) and value.call is not None and value.frame is not None and value.call.keywords:
+        elif (
+            isinstance(value, (External, Instance))
+            and (value.call is not None and value.frame is not None)
+            and (isinstance(value, External) or value.call.keywords)
+        ):
             yield value.frame.func, value.call.line
 
     # -- settings given at connect time, and sessions minted over HTTP
@@ -288,8 +288,8 @@ class SessionReader:
                 lines.extend(
                     line for place, line in self._places(value, sessions) if place is func and line <= call.line
                 )
-        value = _agreed(answers) if answers else "dynamic"
-        yield self._config(func, op, min(lines), call.end_line, value, None, "session minted over HTTP")
+        answer = _agreed(answers) if answers else "dynamic"
+        yield self._config(func, op, min(lines), call.end_line, answer, None, "session minted over HTTP")
 
     # -- settings that nothing sends
 
@@ -312,15 +312,15 @@ def _update_events(module: Module) -> Iterator[tuple[Func, int, ir.DictNode]]:
         return
     for func in module.functions:
         for index, op in enumerate(func.ir.ops):
-            stack = [op.value] if op.value is not None else []
-            while stack:
-                node = stack.pop()
+            for node in walk(op.value) if op.value is not None else ():
                 if type(node) is ir.DictNode:
                     for key, value in zip(node.keys, node.values, strict=True):
-                        if type(key) is ir.Const and key.value == "type" and type(value) is ir.Const:
-                            if value.value == "session.update":
-                                yield func, index, node
-                stack.extend(ir.children(node))
+                        if _is_text(key, "type") and _is_text(value, "session.update"):
+                            yield func, index, node
+
+
+def _is_text(node: ir.Expr | None, text: str) -> bool:
+    return type(node) is ir.Const and node.value == text
 
 
 def _of_flag(flag: Value) -> str:
@@ -332,7 +332,7 @@ def _of_flag(flag: Value) -> str:
 
 
 def _agreed(values: list[str]) -> str:
-    """Return the one answer of several settings; "on" beside "default_on" is on; anything else that differs is dynamic."""
+    """Return the one answer of several settings; "on" beside "default_on" is on, any other difference dynamic."""
     distinct = set(values)
     if len(distinct) == 1:
         return values[0]

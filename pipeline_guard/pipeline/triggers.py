@@ -1,4 +1,4 @@
-"""Says what causes a response: greeting, user turn, tool result, timer, recovery, … and whether a guard stands before it."""
+"""Says what causes a response (greeting, user turn, tool result, timer, …) and whether a guard stands before it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline_guard.facts import ir
-from pipeline_guard.pipeline.chains import Chains, Hop
+from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.events import mentions
+from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.trees import walk
 from pipeline_guard.program.values import External, Frame, Instance, JsonText, Literal, Mapping, Text
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -171,7 +173,7 @@ class TriggerReader:
             entry = func.ir.blocks[loop]
             inside = [s for s in func.calls if entry.first <= s.op < entry.last]
             sleeps = any(ir.source(s.call.func).rpartition(".")[2] == "sleep" for s in inside)
-            if sleeps and not self.chains.in_pump(func, hop.op):
+            if sleeps and not self.chains.pumps.in_pump(func, hop.op):
                 silent = self._word(func.name) == "silence" or any(
                     self._word(n) == "silence" for c in conditions(func, hop.op) for n in names_in(c.test)
                 )
@@ -195,7 +197,12 @@ class TriggerReader:
         """Read the reason that a call gives: ``trigger_response("greeting")``."""
         call = hop.edge.call if hop.edge is not None else None
         for node in [*call.args, *(k.value for k in call.keywords if k.name == "reason")] if call is not None else ():
-            if type(node) is ir.Const and isinstance(node.value, str) and len(node.value) < 40 and " " not in node.value:
+            if (
+                type(node) is ir.Const
+                and isinstance(node.value, str)
+                and len(node.value) < 40
+                and " " not in node.value
+            ):
                 name = self._word(node.value)
                 if name is not None:
                     return Cause(name, True, f"reason {node.value!r}")
@@ -208,10 +215,16 @@ class TriggerReader:
             for hop in self.chains.hops
             if hop.kind == "auto_response" and hop.func is func
         )
-        if sent_settings and not self.chains.in_pump(func, op):
+        if sent_settings and not self.chains.pumps.in_pump(func, op):
             return Cause("greeting", True, "right after the session is configured")
-        loops = [b.first for i, b in enumerate(func.ir.blocks) if b.kind in LOOPS and self.chains.is_pump(func, i)]
-        starts = [e.op for e in self.graph.outgoing.get(func, ()) if e.kind in ("task", "thread") and self.chains.has_pump(e.callee)]
+        loops = [
+            b.first for i, b in enumerate(func.ir.blocks) if b.kind in LOOPS and self.chains.pumps.is_pump(func, i)
+        ]
+        starts = [
+            e.op
+            for e in self.graph.outgoing.get(func, ())
+            if e.kind in ("task", "thread") and self.chains.pumps.has_pump(e.callee)
+        ]
         if (loops or starts) and op <= min(loops or starts):
             return Cause("greeting", True, "before the first message is read")
         return None
@@ -228,14 +241,11 @@ class TriggerReader:
         for operation in func.ir.ops[max(0, op - 6) : op]:
             if operation.value is None or func.exclusive(operation.block, func.ir.ops[op].block):
                 continue
-            stack = [operation.value]
-            while stack:
-                node = stack.pop()
+            for node in walk(operation.value):
                 if type(node) is ir.Const and node.value in ("input_audio_buffer.commit", "input_audio"):
                     return Cause("user_turn", True, "after the input buffer is committed")
                 if type(node) is ir.Call and ir.source(node.func).rpartition(".")[2] in _COMMITS:
                     return Cause("user_turn", True, "after the input buffer is committed")
-                stack.extend(ir.children(node))
         return None
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
@@ -264,7 +274,12 @@ class TriggerReader:
             for thunks in payload.entries.values():
                 for value in self.graph.evaluator.force_all(thunks):
                     yield from self._texts(value, depth - 1)
-        elif isinstance(payload, (Instance, External)) and payload.call is not None and payload.frame is not None and depth:
+        elif (
+            isinstance(payload, (Instance, External))
+            and payload.call is not None
+            and payload.frame is not None
+            and depth
+        ):
             for keyword in payload.call.keywords:
                 for value in self.graph.evaluator.eval(keyword.value, payload.frame):
                     yield from self._texts(value, depth - 1)
@@ -323,13 +338,12 @@ class TriggerReader:
 class GuardReader:
     """Reads whether an active-response check stands before a send, and whether a pending mark is set before it."""
 
-    def __init__(self, graph: CallGraph, vocabulary: Vocabulary) -> None:
-        self.graph = graph
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
     def guard(self, func: Func, op: int, names: frozenset[str] = frozenset()) -> str:
         """Return "none", "active_checked" or "pending_set" for a send at operation ``op``."""
-        checked = [c for c in conditions(func, op) if self._checks(c.test, c.wanted, names)]
+        checked = [c for c in conditions(func, op) if self._checks(c.test, names)]
         if not checked:
             return "none"
         for index, operation in enumerate(func.ir.ops):
@@ -345,7 +359,7 @@ class GuardReader:
         last = name.rpartition(".")[2]
         return last in names or self.vocabulary.is_guard_name(last)
 
-    def _checks(self, test: ir.Expr, wanted: bool, names: frozenset[str]) -> bool:
+    def _checks(self, test: ir.Expr, names: frozenset[str]) -> bool:
         return any(self.is_guard(name, names) for name in names_in(test))
 
 
@@ -358,9 +372,9 @@ def set_names(op: ir.Op, *, clearing: bool) -> Iterator[str]:
             yield from (ir.source(target) for target in op.targets if type(target) in (ir.Name, ir.Attr))
     if op.kind == "expr":
         call = value.value if type(value) is ir.Await else value
-        if type(call) is ir.Call and type(call.func) is ir.Attr:
-            if call.func.name == ("clear" if clearing else "set"):
-                yield ir.source(call.func.base)
+        function = call.func if type(call) is ir.Call else None
+        if type(function) is ir.Attr and function.name == ("clear" if clearing else "set"):
+            yield ir.source(function.base)
 
 
 def _is_strong(cause: Cause | None) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
-from pipeline_guard.program.code import CallSite, Class, Func, Module, Reference
-from pipeline_guard.program.evaluate import Evaluator, Values
+from pipeline_guard.program.code import Class, Func, Module
+from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.heat import GENERIC_METHODS, Heat
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.places import is_test
+from pipeline_guard.program.spawners import SPAWNERS, spawned_call
+from pipeline_guard.program.trees import last_name
+from pipeline_guard.program.uses import CallSite, Reference
 from pipeline_guard.program.values import (
     ClassValue,
     External,
@@ -22,36 +27,10 @@ from pipeline_guard.program.values import (
     ModuleValue,
     Parameter,
     Value,
+    Values,
 )
 
 MAX_ROUNDS = 5
-# Calls whose argument is a coroutine or function that runs on its own: last name of the callee → kind of edge.
-SPAWNERS = {
-    "create_task": "task", "ensure_future": "task", "gather": "task", "start_soon": "task", "wait": "task",
-    "run_coroutine_threadsafe": "task", "as_completed": "task", "start_background_task": "task", "add_task": "task",
-    "Thread": "thread", "Process": "thread", "Greenlet": "thread", "spawn": "thread", "start_new_thread": "thread",
-    "submit": "executor", "run_in_executor": "executor", "to_thread": "executor", "run_sync": "executor",
-    "run_in_threadpool": "executor", "sync_to_async": "executor", "map": "executor",
-    "Timer": "timer", "call_later": "timer", "call_at": "timer", "spawn_later": "timer", "add_job": "timer",
-    "call_soon": "callback", "call_soon_threadsafe": "callback", "add_done_callback": "callback",
-    "run": "call", "run_until_complete": "call", "wait_for": "call", "shield": "call", "async_to_sync": "call",
-    "timeout": "call",
-}  # fmt: skip
-# How many leading arguments precede the function in a spawner that takes ``f, *args``.
-_FUNCTION_POSITION = {
-    "run_in_executor": 1, "call_later": 1, "call_at": 1, "Timer": 1, "submit": 0, "to_thread": 0, "call_soon": 0,
-    "call_soon_threadsafe": 0, "start_soon": 0, "run_in_threadpool": 0, "start_background_task": 0, "add_task": 0,
-    "spawn": 0, "spawn_later": 1,
-}  # fmt: skip
-# Method names that say nothing about their class: never resolved by name alone.
-GENERIC_METHODS = frozenset(dir(str)) | frozenset(dir(dict)) | frozenset(dir(list)) | frozenset(dir(set)) | frozenset({
-    "send", "put", "close", "run", "start", "stop", "connect", "write", "read", "emit", "on", "handle", "create",
-    "execute", "process", "call", "save", "delete", "open", "receive", "recv", "accept", "send_text", "send_json",
-    "send_bytes", "submit", "commit", "cancel", "set", "wait", "result", "done", "join", "info", "error", "warning",
-    "debug", "exception", "log", "publish", "subscribe", "disconnect", "flush", "reset", "main", "init", "setup",
-    "put_nowait", "get_nowait", "append", "extend", "query", "filter", "add", "all", "first", "invoke", "generate",
-    "get", "post", "patch", "send_audio", "send_message", "dispatch", "register", "shutdown", "cleanup", "interrupt",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,18 +54,12 @@ class Edge:
     confidence: Confidence
 
 
-# Calls that turn an event into another shape of the same event.
-_WRAPPERS = frozenset({
-    "dumps", "dict", "asdict", "model_dump", "model_dump_json", "json", "encode", "decode", "copy", "deepcopy",
-    "loads", "cast", "to_json", "to_dict", "strip", "format",
-})  # fmt: skip
-
-
 class CallGraph:
     """The edges of the program that matter, from both ends.
 
-    ``events`` are the types of client events; ``hot`` are the names of functions and classes that lead to a sink.  Calls of other names are resolved only when the
-    arguments of a function are asked for: most calls of a large program have nothing to do with the pipeline.
+    ``events`` are the types of client events; ``hot`` are the names of functions and classes that lead to a sink.
+    Calls of other names are resolved only when the arguments of a function are asked for: most calls of a large program
+    have nothing to do with the pipeline.
     """
 
     def __init__(
@@ -94,8 +67,7 @@ class CallGraph:
     ) -> None:
         self.program = program
         self.evaluator = evaluator
-        self._hot = set(hot)
-        self._events = frozenset(events)
+        self._heat = Heat(hot, events)
         self._quiet: dict[str, list[tuple[Func, CallSite]]] = {}
         self._waiting: list[tuple[Func, CallSite]] = []
         self.outgoing: dict[Func, list[Edge]] = {}
@@ -105,7 +77,6 @@ class CallGraph:
         self.constructed: dict[Class, list[tuple[Func, CallSite]]] = {}
         self.implied: dict[Func, list[Edge]] = {}
         self._protocol_methods: dict[Func, list[Func]] = {}
-        self._alias_cache: dict[Module, set[str]] = {}
         self._seen: set[tuple[Func, int, int, int, Func, str]] = set()
         evaluator.callers = self._callers
 
@@ -142,7 +113,7 @@ class CallGraph:
             self._sort_calls(functions)
             self._add_references(functions)
             self._add_decorators(functions)
-            names = self._hot | self._aliases()
+            names = self._heat.callable_names(self.program.modules.values())
             self._wake([name for name in self._quiet if name in names])
             waiting, self._waiting = self._waiting, []
             self._waiting += [(func, site) for func, site in waiting if not self._resolve(func, site)]
@@ -158,68 +129,23 @@ class CallGraph:
             for site in func.calls:
                 if func.is_dead(site.op):
                     continue
-                if self._may_carry_event(func, site):
+                if self._heat.carries_event(func, site):
                     self._waiting.append((func, site))
                 else:
-                    self._quiet.setdefault(_last_name(site.call.func), []).append((func, site))
-
-    def _may_carry_event(self, func: Func, site: CallSite) -> bool:
-        """Say whether an argument of a call looks like a typed event: whoever takes it may send it."""
-        call = site.call
-        for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
-            kind = type(node)
-            if kind is ir.Name:
-                places = func.definitions.get(node.id, ())  # type: ignore[union-attr]
-                if any(self._is_eventlike(func.ir.ops[place].value) for place in places):
-                    return True
-            if self._is_eventlike(node):
-                return True
-        return False
-
-    def _is_eventlike(self, node: ir.Expr | None) -> bool:
-        kind = type(node)
-        if kind is ir.DictNode:
-            return any(type(key) is ir.Const and key.value == "type" for key in node.keys)  # type: ignore[union-attr]
-        if kind is ir.Const:
-            return node.value in self._events  # type: ignore[union-attr]
-        if kind is ir.Name:
-            return node.id in self._hot  # type: ignore[union-attr]
-        if kind is ir.Attr:
-            return node.name in self._hot or self._is_eventlike(node.base)  # type: ignore[union-attr]
-        if kind is ir.Call:
-            name = _last_name(node.func)  # type: ignore[union-attr]
-            if name in self._hot:
-                return True
-            return name in _WRAPPERS and any(
-                self._is_eventlike(arg)
-                for arg in [*node.args, node.func.base if type(node.func) is ir.Attr else None]  # type: ignore[union-attr]
-            )
-        return False
+                    self._quiet.setdefault(last_name(site.call.func), []).append((func, site))
 
     def _spread_heat(self) -> bool:
         """Make the callers of hot functions hot as well; say whether any name is new."""
-        before = len(self._hot)
+        hot = self._heat.names
+        before = len(hot)
         for callee, edges in self.incoming.items():
-            if callee.name in self._hot:
+            if callee.name in hot:
                 for edge in edges:
                     if edge.kind != "escape" and edge.caller.index != 0 and edge.caller.name != "<lambda>":
-                        self._hot.add(edge.caller.name)
+                        hot.add(edge.caller.name)
                         if edge.caller.owner_class is not None:
-                            self._hot.add(edge.caller.owner_class.name)
-        return len(self._hot) > before
-
-    # -- which calls are worth looking at
-
-    def _aliases(self) -> set[str]:
-        """Return the names, other than those of functions, that a hot function may go by."""
-        names: set[str] = set()
-        for module in self.program.modules.values():
-            if module not in self._alias_cache:
-                self._alias_cache[module] = _alias_names(module)
-            names |= self._alias_cache[module]
-        for module in self.program.modules.values():
-            names.update(imp.name for imp in module.body.ir.imports if imp.attr in self._hot)
-        return names
+                            hot.add(edge.caller.owner_class.name)
+        return len(hot) > before
 
     # -- calls
 
@@ -287,7 +213,7 @@ class CallGraph:
     def _add(self, func: Func, site: CallSite, target: Func, bound: bool, confidence: Confidence) -> None:
         kind = "call"
         for outer in site.outer[:2]:
-            name = _last_name(outer.func)
+            name = last_name(outer.func)
             if name in SPAWNERS and (target.ir.is_async or SPAWNERS[name] != "call"):
                 kind = SPAWNERS[name]
                 if kind != "call":
@@ -320,6 +246,26 @@ class CallGraph:
         self.outgoing.setdefault(func, []).append(edge)
         self.incoming.setdefault(target, []).append(edge)
 
+    def way(self, start: Func, goal: Func, *, implied: bool = False) -> list[Edge]:
+        """Return a shortest way between two functions, edge by edge; empty when there is none."""
+        before: dict[Func, Edge] = {}
+        queue = deque([start])
+        seen = {start}
+        while queue and goal not in seen:
+            current = queue.popleft()
+            for edge in (*self.outgoing.get(current, ()), *(self.implied.get(current, ()) if implied else ())):
+                if edge.callee not in seen:
+                    seen.add(edge.callee)
+                    before[edge.callee] = edge
+                    queue.append(edge.callee)
+        way: list[Edge] = []
+        current = goal
+        while current is not start and current in before:
+            way.append(before[current])
+            current = before[current].caller
+        way.reverse()
+        return way
+
     # -- functions handed on as values
 
     def _add_references(self, functions: list[Func]) -> None:
@@ -327,9 +273,9 @@ class CallGraph:
         for func in functions:
             for reference in func.references:
                 node = reference.node
-                last = node.id if type(node) is ir.Name else node.name if type(node) is ir.Attr else ""
+                last = last_name(node)
                 if type(node) is not ir.Lambda and (
-                    last not in names or (last not in self._hot and not reference.outer)
+                    last not in names or (last not in self._heat.names and not reference.outer)
                 ):
                     continue
                 if func.is_dead(reference.op):
@@ -344,15 +290,15 @@ class CallGraph:
             self._edge(func, reference.op, value.func, "escape", None, None, bound, "medium")
             return
         outer = reference.outer[0]
-        name = _last_name(outer.func)
+        name = last_name(outer.func)
         if name in ("partial", "wraps", "getattr", "hasattr") and len(reference.outer) > 1:
-            outer, name = reference.outer[1], _last_name(reference.outer[1].func)
+            outer, name = reference.outer[1], last_name(reference.outer[1].func)
         callees, _ = self._callee(outer.func, Frame(func, reference.op))
         if any(isinstance(callee, (Function, ClassValue)) for callee in callees):
             self._edge(func, reference.op, value.func, "register", None, outer, bound, "medium")
             return
         kind = SPAWNERS.get(name, "callback")
-        call = _spawned_call(outer, name, reference.node)
+        call = spawned_call(outer, name, reference.node)
         self._edge(func, reference.op, value.func, kind, call, outer, bound, "high" if kind != "callback" else "medium")
 
     def _add_decorators(self, functions: list[Func]) -> None:
@@ -373,7 +319,8 @@ class CallGraph:
     def _add_implied(self) -> None:
         """Connect whoever makes an instance with the methods that a library calls on it.
 
-        That is ``run`` of a thread class, dunder methods, and every method of a class whose base is outside the program.
+        That is ``run`` of a thread class, dunder methods, and every method of a class whose base is outside the
+        program.
         """
         for cls, sites in self.constructed.items():
             order = self.evaluator.mro(cls)
@@ -388,19 +335,18 @@ class CallGraph:
                     if dunder or (open_bases and not name.startswith("_")) or (threads and name == "run"):
                         method = entry.module.functions[index]
                         for func, site in sites:
-                            line, end = site.call.line, site.call.end_line
-                            edge = Edge(
-                                func, method, "callback", site.op, line, end, site.call.column, None, None, True, "low"
-                            )
-                            self.implied.setdefault(func, []).append(edge)
+                            self._imply(func, site, method, "callback")
         for func, site in self.unresolved:
             node = site.call.func
             if type(node) is ir.Attr and node.name not in GENERIC_METHODS:
                 for method in self.program.functions_by_name.get(node.name, ()):
                     if method.cls is not None:
-                        line, end = site.call.line, site.call.end_line
-                        edge = Edge(func, method, "call", site.op, line, end, site.call.column, None, None, True, "low")
-                        self.implied.setdefault(func, []).append(edge)
+                        self._imply(func, site, method, "call")
+
+    def _imply(self, func: Func, site: CallSite, method: Func, kind: str) -> None:
+        call = site.call
+        edge = Edge(func, method, kind, site.op, call.line, call.end_line, call.column, None, None, True, "low")
+        self.implied.setdefault(func, []).append(edge)
 
     # -- what no value explains
 
@@ -438,64 +384,7 @@ class CallGraph:
         return len(roots) == 1
 
 
-def _alias_names(module: Module) -> set[str]:
-    """Return the names by which a function can be called that is not its own: parameters, attributes and aliases."""
-    names: set[str] = {""}
-    for func in module.functions:
-        called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
-        current: Func | None = func
-        while current is not None and called:
-            names |= called & current.params.keys()
-            current = current.parent
-        for op in func.ir.ops:
-            value = op.value.value if type(op.value) is ir.Await else op.value
-            kind = type(value)
-            if kind is ir.Call and _last_name(value.func) not in ("partial", "getattr", "get"):  # type: ignore[union-attr]
-                continue
-            if kind in (ir.Name, ir.Attr, ir.Lambda, ir.IfExp, ir.Bool, ir.Call, ir.Sub) or (
-                kind is ir.Const and value.value is None  # type: ignore[union-attr]
-            ):
-                names.update(
-                    t.name if type(t) is ir.Attr else t.id for t in op.targets if type(t) in (ir.Attr, ir.Name)
-                )  # type: ignore[union-attr]
-    for cls in module.classes:
-        names.update(field.name for field in cls.ir.fields)
-    return names
-
-
 def _resembles(receiver: str, cls: Class) -> bool:
     """Say whether a variable's name is (the tail of) a class name: ``realtime_client`` and ``OpenAIRealtimeClient``."""
     name = cls.name.lower().replace("_", "")
     return len(receiver) > 5 and (name.endswith(receiver) or receiver.endswith(name))
-
-
-def _last_name(node: ir.Expr) -> str:
-    """Return the name that is called; empty for anything but a name or an attribute (``table[key]()``)."""
-    kind = type(node)
-    if kind is ir.Attr:
-        return node.name  # type: ignore[union-attr]
-    return node.id if kind is ir.Name else ""  # type: ignore[union-attr]
-
-
-def _spawned_call(outer: ir.Call, name: str, function: ir.Expr) -> ir.Call | None:
-    """Return the call that a spawner makes later: ``Thread(target=f, args=(a,))`` → ``f(a)``; None when unknown."""
-    args: list[ir.Expr] = []
-    keywords: list[ir.Keyword] = []
-    position = _FUNCTION_POSITION.get(name)
-    if position is not None and name != "Timer":
-        if len(outer.args) <= position:
-            return None
-        args = list(outer.args[position + 1 :])
-        keywords = list(outer.keywords) if name in ("to_thread", "submit", "run_in_threadpool", "add_task") else []
-    for keyword in outer.keywords:
-        if keyword.name == "args" and type(keyword.value) is ir.Seq:
-            args = list(keyword.value.items)
-        elif keyword.name == "kwargs" and type(keyword.value) is ir.DictNode:
-            for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
-                if type(key) is ir.Const and isinstance(key.value, str):
-                    keywords.append(ir.Keyword(key.value, value))
-    if name == "Timer" and len(outer.args) > 2 and type(outer.args[2]) is ir.Seq:
-        args = list(outer.args[2].items)
-    if name not in SPAWNERS:
-        return None
-    return ir.Call(function, args, keywords, outer.line, outer.end_line, outer.column)

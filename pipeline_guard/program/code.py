@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 from pipeline_guard.facts import ir
+from pipeline_guard.program.trees import walk
+from pipeline_guard.program.uses import CallSite, Reference, Words, uses_of, words_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
-# Longer strings are texts, not names or event types.
-MAX_WORD = 60
 LOOPS = frozenset({"while", "for"})
-
-
-class CallSite(NamedTuple):
-    """A call, the operation it stands in, the calls it is an argument of (innermost first), and whether it is awaited."""
-
-    call: ir.Call
-    op: int
-    outer: tuple[ir.Call, ...]
-    awaited: bool
-
-
-class Reference(NamedTuple):
-    """A function-like expression (name, attribute or lambda) that is used as a value, not called."""
-
-    node: ir.Expr
-    op: int
-    outer: tuple[ir.Call, ...]
 
 
 class Module:
@@ -70,6 +52,11 @@ class Class:
         self.module = module
         self.ir = entry
         self.name = entry.name
+
+    @property
+    def scope(self) -> Func:
+        """The function whose body defines the class; at top level the module's own."""
+        return self.module.functions[self.ir.function]
 
     def method(self, name: str) -> Func | None:
         """Return the method that this class itself defines, not an inherited one."""
@@ -176,8 +163,9 @@ class Func:
                 if type(target) is ir.Name:
                     found.setdefault(target.id, []).append(index)
             if op.value is not None:
-                for name in _walrus_names(op.value):
-                    found.setdefault(name, []).append(index)
+                for node in walk(op.value):
+                    if type(node) is ir.Walrus:
+                        found.setdefault(node.name, []).append(index)
         return found
 
     @cached_property
@@ -191,10 +179,9 @@ class Func:
                     while type(base) is ir.Sub:
                         base = base.base
                     found.setdefault(ir.source(base), []).append(index)
-            value = op.value
-            if op.kind == "expr" and type(value) is ir.Call and type(value.func) is ir.Attr:
-                if value.func.name in ("update", "append", "extend", "setdefault", "add"):
-                    found.setdefault(ir.source(value.func.base), []).append(index)
+            function = op.value.func if op.kind == "expr" and type(op.value) is ir.Call else None
+            if type(function) is ir.Attr and function.name in ("update", "append", "extend", "setdefault", "add"):
+                found.setdefault(ir.source(function.base), []).append(index)
             if op.kind == "aug" and op.targets:
                 found.setdefault(ir.source(op.targets[0]), []).append(index)
         return found
@@ -208,54 +195,22 @@ class Func:
 
     @cached_property
     def names_used(self) -> set[str]:
-        """The names that the function's own code calls or hands on as values (arguments, dict values, plain aliases)."""
-        return self._words[0]
+        """The names that the function's own code calls or hands on (arguments, dict values, plain aliases)."""
+        return self._words.names
 
     @cached_property
     def attribute_chains(self) -> set[str]:
-        """The last one to three parts of every called access path (``a.b.c()`` → ``b.c``, ``a.b.c``; ``a.b()`` → ``b``)."""
-        return self._words[1]
+        """The last one to three parts of every called access path (``a.b.c()`` → ``c``, ``b.c``)."""
+        return self._words.chains
 
     @cached_property
     def strings(self) -> set[str]:
         """The short strings in the function's own code."""
-        return self._words[2]
+        return self._words.strings
 
     @cached_property
-    def _words(self) -> tuple[set[str], set[str], set[str]]:
-        names: set[str] = set()
-        chains: set[str] = set()
-        strings: set[str] = set()
-        stack: list[ir.Expr] = []
-        for op in self.ir.ops:
-            if op.value is not None:
-                stack.append(op.value)
-                _hand_on(op.value, names)
-            stack.extend(op.targets)
-        while stack:
-            node = stack.pop()
-            kind = type(node)
-            if kind is ir.Const:
-                value = node.value  # type: ignore[union-attr]
-                if isinstance(value, str) and len(value) < MAX_WORD:
-                    strings.add(value)
-                continue
-            if kind is ir.Name:
-                continue
-            if kind is ir.Call:
-                _hand_on(node.func, names)  # type: ignore[union-attr]
-                for arg in node.args:  # type: ignore[union-attr]
-                    _hand_on(arg, names)  # type: ignore[arg-type]
-                for keyword in node.keywords:  # type: ignore[union-attr]
-                    _hand_on(keyword.value, names)  # type: ignore[union-attr]
-                if type(node.func) is ir.Attr:  # type: ignore[union-attr]
-                    parts = ir.source(node.func).split(".")  # type: ignore[union-attr]
-                    chains.update(".".join(parts[-count:]) for count in (1, 2, 3) if len(parts) > count)
-            elif kind is ir.DictNode or kind is ir.Seq or kind is ir.Join:
-                for child in ir.children(node):
-                    _hand_on(child, names)
-            stack.extend(ir.children(node))
-        return names, chains, strings
+    def _words(self) -> Words:
+        return words_of(self.ir.ops)
 
     @cached_property
     def nested(self) -> list[Func]:
@@ -263,16 +218,7 @@ class Func:
 
     @cached_property
     def _uses(self) -> tuple[list[CallSite], list[Reference]]:
-        calls: list[CallSite] = []
-        references: list[Reference] = []
-        for index, op in enumerate(self.ir.ops):
-            if op.value is not None and op.kind not in ("def", "class"):
-                if not (op.kind == "assign" and type(op.value) is ir.Elem and op.value.how == "iter"):
-                    _collect(op.value, index, (), False, calls, references)
-            for target in op.targets:
-                if type(target) is not ir.Name:
-                    _collect(target, index, (), False, calls, references)
-        return calls, references
+        return uses_of(self.ir.ops)
 
     @property
     def calls(self) -> list[CallSite]:
@@ -327,7 +273,7 @@ class Func:
         return found
 
     def _surely_entered(self, block: int) -> bool:
-        """Say whether who comes past a block has been in it: a ``try``, a ``with``, the ``else`` of an ``if`` that leaves."""
+        """Say whether who comes past a block was in it: ``try``, ``with``, the ``else`` of an ``if`` that leaves."""
         entry = self.ir.blocks[block]
         if entry.kind == "else":
             return any(
@@ -390,29 +336,16 @@ class Func:
 
 
 def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
-    for target in op.targets:
+    """Yield every single place that an operation assigns to: ``a``, ``b.c`` and ``d`` in ``a, (b.c, *d) = …``."""
+    stack = op.targets[::-1]
+    while stack:
+        target = stack.pop()
         if type(target) is ir.Seq:
-            yield from target.items
+            stack.extend(target.items[::-1])
+        elif type(target) is ir.Star:
+            stack.append(target.value)
         else:
             yield target
-
-
-def _hand_on(node: ir.Expr, names: set[str]) -> None:
-    if type(node) is ir.Name:
-        names.add(node.id)
-    elif type(node) is ir.Attr:
-        names.add(node.name)
-        if type(node.base) is ir.Name:
-            names.add(node.base.id)
-
-
-def _walrus_names(node: ir.Expr) -> Iterator[str]:
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if type(current) is ir.Walrus:
-            yield current.name
-        stack.extend(ir.children(current))
 
 
 def _constant_truth(test: ir.Expr | None) -> bool | None:
@@ -424,36 +357,3 @@ def _constant_truth(test: ir.Expr | None) -> bool | None:
     if type(test) is ir.Name and test.id == "TYPE_CHECKING":
         return False
     return None
-
-
-def _collect(
-    node: ir.Expr,
-    op: int,
-    outer: tuple[ir.Call, ...],
-    awaited: bool,
-    calls: list[CallSite],
-    references: list[Reference],
-) -> None:
-    kind = type(node)
-    if kind is ir.Call:
-        calls.append(CallSite(node, op, outer, awaited))  # type: ignore[arg-type]
-        function = node.func  # type: ignore[union-attr]
-        if type(function) is ir.Attr:
-            _collect(function.base, op, outer, False, calls, references)
-        elif type(function) is not ir.Name:
-            _collect(function, op, outer, False, calls, references)
-        inner = (node, *outer)
-        for arg in node.args:  # type: ignore[union-attr]
-            _collect(arg, op, inner, False, calls, references)  # type: ignore[arg-type]
-        for keyword in node.keywords:  # type: ignore[union-attr]
-            _collect(keyword.value, op, inner, False, calls, references)  # type: ignore[arg-type]
-    elif kind is ir.Await:
-        _collect(node.value, op, outer, True, calls, references)  # type: ignore[union-attr]
-    elif kind is ir.Name or kind is ir.Lambda:
-        references.append(Reference(node, op, outer))
-    elif kind is ir.Attr:
-        references.append(Reference(node, op, outer))
-        _collect(node.base, op, outer, False, calls, references)  # type: ignore[union-attr]
-    elif kind is not ir.Const:
-        for child in ir.children(node):
-            _collect(child, op, outer, False, calls, references)

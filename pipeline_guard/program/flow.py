@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import PLAIN_BASES
-from pipeline_guard.program.values import ClassValue, External, Frame, Instance, Literal, Missing, ModuleValue, Value
-
+from pipeline_guard.program.trees import walk
+from pipeline_guard.program.values import (
+    ClassValue,
+    External,
+    Frame,
+    Instance,
+    Literal,
+    Missing,
+    ModuleValue,
+    Value,
+    Values,
+)
 
 # Blocks around an operation that are looked at: a dispatcher with thousands of arms nests its ``elif``s as deep.
 MAX_CONDITIONS = 40
@@ -65,6 +75,13 @@ def names_in(node: ir.Expr) -> Iterator[str]:
             stack.extend(ir.children(current))
 
 
+def strings_in(node: ir.Expr) -> Iterator[str]:
+    """Yield the strings in an expression."""
+    for current in walk(node):
+        if type(current) is ir.Const and isinstance(current.value, str):
+            yield current.value
+
+
 class Flags:
     """Says which conditions are constant: a module constant, an attribute that only ever holds one value."""
 
@@ -90,30 +107,19 @@ class Flags:
 
     def truth(self, test: ir.Expr, frame: Frame) -> bool | None:
         """Return the truth of a condition when it is the same on every run that reading can see."""
-        kind = type(test)
-        if kind is ir.Not:
-            inner = self.truth(test.value, frame)  # type: ignore[union-attr]
-            return None if inner is None else not inner
-        if kind is ir.Bool:
-            truths = [self.truth(value, frame) for value in test.values]  # type: ignore[union-attr]
-            stop = test.op == "or"  # type: ignore[union-attr]
-            if stop in truths:
-                return stop
-            return (not stop) if all(truth is (not stop) for truth in truths) else None
-        if kind is ir.Const:
-            return bool(test.value)  # type: ignore[union-attr]
-        if kind is ir.Name:
-            return self._constant_name(test, frame)  # type: ignore[arg-type]
-        if kind is ir.Attr:
+        if type(test) is ir.Const:
+            return bool(test.value)
+        if type(test) is ir.Name:
+            return self._constant_name(test, frame)
+        if type(test) is ir.Attr:
             values = self.evaluator.eval(test, frame)
-            own = type(test.base) is ir.Name and test.base.id == frame.func.self_name  # type: ignore[union-attr]
+            own = type(test.base) is ir.Name and test.base.id == frame.func.self_name
             if own and values and all(isinstance(value, Missing) for value in values):
                 return False
-            if self._is_module_constant(test, frame):  # type: ignore[arg-type]
-                return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
-        if kind is ir.Call and ir.source(test.func) == "hasattr" and len(test.args) == 2:  # type: ignore[union-attr]
-            return self._has_attribute(test, frame)  # type: ignore[arg-type]
-        return None
+            return _agreed(values) if self._is_module_constant(test, frame) else None
+        if type(test) is ir.Call and ir.source(test.func) == "hasattr" and len(test.args) == 2:
+            return self._has_attribute(test, frame)
+        return combined_truth(test, lambda part: self.truth(part, frame))
 
     def _constant_name(self, test: ir.Name, frame: Frame) -> bool | None:
         function: Func | None = frame.func
@@ -125,7 +131,7 @@ class Flags:
         if any(test.id in f.ir.globals for f in module.functions):
             return None
         values = self.evaluator.module_name(module, test.id)
-        return _agreed([v.value if isinstance(v, Literal) else NotImplemented for v in values])
+        return _agreed(values)
 
     def _is_module_constant(self, test: ir.Attr, frame: Frame) -> bool:
         """Say whether ``test`` is ``module.NAME`` or ``Class.NAME`` in capitals.
@@ -135,7 +141,9 @@ class Flags:
         if not test.name.isupper():
             return False
         bases = self.evaluator.eval(test.base, frame)
-        return all(isinstance(base, (ModuleValue, ClassValue)) or self._is_class_constant(base, test.name) for base in bases)
+        return all(
+            isinstance(base, (ModuleValue, ClassValue)) or self._is_class_constant(base, test.name) for base in bases
+        )
 
     def _is_class_constant(self, base: Value, name: str) -> bool:
         """Say whether an attribute of an instance is only ever the constant that its class states."""
@@ -157,10 +165,23 @@ class Flags:
         return False if values and all(isinstance(value, Missing) for value in values) else None
 
 
-def _agreed(values: list[object]) -> bool | None:
-    if not values or any(value is NotImplemented for value in values):
-        return None
-    truths = {bool(value) for value in values}
+def combined_truth(test: ir.Expr, truth: Callable[[ir.Expr], bool | None]) -> bool | None:
+    """Return what ``not``, ``and`` and ``or`` make of the ``truth`` of their parts; None for any other expression."""
+    if type(test) is ir.Not:
+        inner = truth(test.value)
+        return None if inner is None else not inner
+    if type(test) is ir.Bool:
+        truths = [truth(value) for value in test.values]
+        stop = test.op == "or"
+        if stop in truths:
+            return stop
+        return (not stop) if all(part is (not stop) for part in truths) else None
+    return None
+
+
+def _agreed(values: Values) -> bool | None:
+    """Return the truth that several constants share."""
+    truths = {bool(value.value) if isinstance(value, Literal) else None for value in values}
     return truths.pop() if len(truths) == 1 else None
 
 

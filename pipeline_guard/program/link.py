@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
-from pipeline_guard.program.code import Class, Func, Module
+from pipeline_guard.program.code import Func, Module
 
 _SOURCE_ROOTS = ("src", "lib", "app", "backend", "server", "python")
 
@@ -27,7 +27,6 @@ class Program:
                 pieces.pop()
             if pieces:
                 self._by_last.setdefault(pieces[-1], []).append((tuple(pieces), rel))
-        self.classes_by_name: dict[str, list[Class]] = {}
         self.functions_by_name: dict[str, list[Func]] = {}
         self._resolved: dict[tuple[str, str, int], str | None] = {}
 
@@ -46,8 +45,6 @@ class Program:
 
     def _register(self, module: Module) -> None:
         self.modules[module.rel] = module
-        for cls in module.classes:
-            self.classes_by_name.setdefault(cls.name, []).append(cls)
         for function in module.functions[1:]:
             self.functions_by_name.setdefault(function.name, []).append(function)
 
@@ -92,8 +89,6 @@ class Program:
         """Return the file of ``package.name``."""
         full = (*package.parts, name)
         return next((rel for parts, rel in self._by_last.get(name, ()) if parts == full), None)
-
-    # -- classes
 
     def functions(self) -> Iterable[Func]:
         """Yield every function of every loaded module."""

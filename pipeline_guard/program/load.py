@@ -8,12 +8,12 @@ from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, extract
 from pipeline_guard.pipeline.model import Gap
-from pipeline_guard.program.calls import GENERIC_METHODS
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.places import is_test_file
+from pipeline_guard.program.trees import walk
 from pipeline_guard.vocabulary import Vocabulary
-
 
 # Bytes of files without a telltale word that are parsed for their syntax alone (about 0.2 s).
 MAX_CHECKED = 1_000_000
@@ -61,7 +61,9 @@ class Loader:
 
     def _check_the_rest(self, program: Program) -> None:
         """Parse what was set aside as well, where that costs little: a file that does not parse must not go unseen."""
-        rest = {rel: data for rel, data in self._data.items() if rel not in program.modules and rel not in program.failed}
+        rest = {
+            rel: data for rel, data in self._data.items() if rel not in program.modules and rel not in program.failed
+        }
         if sum(map(len, rest.values())) > MAX_CHECKED:
             return
         for rel, data in rest.items():
@@ -72,7 +74,7 @@ class Loader:
 
     def _read(self, rel: str, path: str) -> bytes | None:
         try:
-            with open(path, "rb") as handle:
+            with open(path, "rb") as handle:  # noqa: PTH123 - a Path for each of tens of thousands of files costs more
                 data = handle.read()
         except OSError as error:
             self.gaps.append(Gap(path=rel, reason="unreadable", detail=f"cannot be read: {error.strerror or error}"))
@@ -84,7 +86,7 @@ class Loader:
 
     @staticmethod
     def _recoded(data: bytes) -> bytes:
-        """Return UTF-16 as UTF-8, so that literals can be looked for; the bytes stay as they are when they are not UTF-16."""
+        """Return UTF-16 as UTF-8, so that literals can be looked for; bytes that are not UTF-16 stay as they are."""
         try:
             return data.decode("utf-16").encode("utf-8")
         except UnicodeDecodeError:
@@ -117,11 +119,12 @@ class Loader:
             tried.update(words)
             if not words and not fresh:
                 return
-            for rel in self._naming(words, hot, program):
+            for rel in self._naming(words, program):
                 program.module(rel)
 
-    def _naming(self, words: list[bytes], hot: HotNames, program: Program) -> list[str]:
+    def _naming(self, words: list[bytes], program: Program) -> list[str]:
         """Return the files not yet loaded that call or import one of the given names."""
+        hot = self.hot
         found: list[str] = []
         calls = [b"." + word + b"(" for word in words if word.decode() in hot.telltale]
         for rel, data in self._data.items():
@@ -194,20 +197,15 @@ class HotNames:
             self._stems.add(_stem(module.rel).encode())
 
     def _holds_event(self, node: ir.Expr) -> bool:
-        stack = [node]
-        while stack:
-            current = stack.pop()
+        for current in walk(node):
             if type(current) is ir.Const and isinstance(current.value, str):
                 text = current.value
                 if text in self._literals or (len(text) > 20 and any(literal in text for literal in self._literals)):
                     return True
-            stack.extend(ir.children(current))
         return False
 
     def _add(self, func: Func) -> None:
         self._functions.add(func)
-        module = func.module
-        stem = _stem(module.rel)
         if func.index == 0:
             # A module whose own top level leads to a sink: what it assigns there can be imported.
             return
@@ -216,8 +214,8 @@ class HotNames:
         cls = func.owner_class
         if cls is not None:
             self._learn_name(cls.name)
-        self._homes.add(module)
-        self._stems.add(stem.encode())
+        self._homes.add(func.module)
+        self._stems.add(_stem(func.module.rel).encode())
 
     def _learn_name(self, name: str) -> None:
         self._names.add(name)

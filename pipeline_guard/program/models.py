@@ -5,9 +5,10 @@ from __future__ import annotations
 import builtins
 import re
 import string
-from typing import TYPE_CHECKING
 
 from pipeline_guard.facts import ir
+from pipeline_guard.program.questions import Questions
+from pipeline_guard.program.value_lists import is_none, merge_into, parse_json, text_of
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -26,10 +27,8 @@ from pipeline_guard.program.values import (
     Text,
     Thunk,
     Value,
+    Values,
 )
-
-if TYPE_CHECKING:
-    from pipeline_guard.program.evaluate import Evaluator
 
 BUILTINS = frozenset(dir(builtins))
 ENUM_BASES = frozenset({"Enum", "StrEnum", "IntEnum", "Flag", "TextChoices"})
@@ -63,11 +62,11 @@ _DUMP_METHODS = frozenset({
     "to_message", "to_event",
 })  # fmt: skip
 _STRING_METHODS = frozenset({
-    "encode", "decode", "strip", "lstrip", "rstrip", "lower", "upper", "title", "replace", "rstrip",
+    "encode", "decode", "strip", "lstrip", "rstrip", "lower", "upper", "title", "replace",
 })  # fmt: skip
 
 
-def call_result(evaluator: Evaluator, target: External, node: ir.Call | None, frame: Frame) -> list[Value] | None:
+def call_result(evaluator: Questions, target: External, node: ir.Call | None, frame: Frame) -> Values | None:
     """Return what a call of something external gives, or None when nothing special is known about it."""
     if node is None:
         return None
@@ -95,7 +94,7 @@ def call_result(evaluator: Evaluator, target: External, node: ir.Call | None, fr
     return None
 
 
-def _run_elsewhere(evaluator: Evaluator, path: str, node: ir.Call, frame: Frame) -> list[Value] | None:
+def _run_elsewhere(evaluator: Questions, path: str, node: ir.Call, frame: Frame) -> Values | None:
     """Return what ``to_thread(f, x)`` or ``run_in_executor(None, f, x)`` gives: what ``f(x)`` gives."""
     skip = 1 if path.endswith("run_in_executor") else 0
     if len(node.args) <= skip:
@@ -104,12 +103,10 @@ def _run_elsewhere(evaluator: Evaluator, path: str, node: ir.Call, frame: Frame)
     return evaluator.eval(ir.Call(function, rest, node.keywords, node.line, node.end_line, node.column), frame)
 
 
-def _loaded(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value] | None:
-    from pipeline_guard.program.evaluate import parse_json
-
+def _loaded(evaluator: Questions, node: ir.Call, frame: Frame) -> Values | None:
     if not node.args:
         return None
-    results: list[Value] = []
+    results: Values = []
     for value in evaluator.eval(node.args[0], frame):
         if isinstance(value, JsonText):
             results.extend(value.inner)
@@ -137,23 +134,18 @@ def _node(data: object) -> ir.Expr:
     return ir.Const(data if isinstance(data, (str, int, float, bool)) else None)
 
 
-def _dict_call(evaluator: Evaluator, node: ir.Call, frame: Frame) -> Mapping:
+def _dict_call(evaluator: Questions, node: ir.Call, frame: Frame) -> Mapping:
     entries: dict[str, list[Thunk]] = {}
     is_open = False
     sources = [*node.args, *(keyword.value for keyword in node.keywords if keyword.name is None)]
     for source in sources:
-        for value in evaluator.eval(source, frame):
-            if isinstance(value, Mapping):
-                entries.update(value.entries)
-                is_open = is_open or value.open
-            else:
-                is_open = True
+        is_open = merge_into(entries, evaluator.eval(source, frame)) or is_open
     entries.update({keyword.name: [Thunk(keyword.value, frame)] for keyword in node.keywords if keyword.name})
     return Mapping(entries, is_open, node.line)
 
 
-def _partial(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
-    results: list[Value] = []
+def _partial(evaluator: Questions, node: ir.Call, frame: Frame) -> Values:
+    results: Values = []
     for value in evaluator.eval(node.args[0], frame):
         if isinstance(value, Function):
             results.append(Function(value.func, value.bound, (*value.partial, (node, frame))))
@@ -162,8 +154,8 @@ def _partial(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
     return results
 
 
-def _getattr(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
-    results: list[Value] = []
+def _getattr(evaluator: Questions, node: ir.Call, frame: Frame) -> Values:
+    results: Values = []
     for name in evaluator.eval(node.args[1], frame):
         if isinstance(name, Literal) and isinstance(name.value, str):
             for base in evaluator.eval(node.args[0], frame):
@@ -173,7 +165,7 @@ def _getattr(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
     return results or [UNKNOWN]
 
 
-def _environment(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Value]:
+def _environment(evaluator: Questions, node: ir.Call, frame: Frame) -> Values:
     default = node.args[1] if len(node.args) > 1 else None
     for keyword in node.keywords:
         if keyword.name == "default":
@@ -182,7 +174,7 @@ def _environment(evaluator: Evaluator, node: ir.Call, frame: Frame) -> list[Valu
     return [Environment(str(names[0]) if names else "?", Thunk(default, frame) if default is not None else None)]
 
 
-def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, frame: Frame) -> list[Value] | None:
+def method_result(evaluator: Questions, base: Value, name: str, node: ir.Call, frame: Frame) -> Values | None:
     """Return what a method of a dict, a string, JSON text or a data class gives, or None when nothing is known."""
     if isinstance(base, Mapping):
         return _mapping_method(evaluator, base, name, node, frame)
@@ -202,7 +194,7 @@ def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, f
         if isinstance(base, Instance) and evaluator.method(base.cls, name) is not None:
             return None
         if isinstance(base, Instance) and any(k.name and k.name.startswith("exclude_") for k in node.keywords):
-            return [_without_nulls(evaluator, base, frame)]
+            return [_without_nulls(evaluator, base)]
         return [base]
     if isinstance(base, External) and name in _DUMP_METHODS and base.call is not None and base.path.endswith("()"):
         last = base.path[:-2].rpartition(".")[2]
@@ -214,7 +206,7 @@ def method_result(evaluator: Evaluator, base: Value, name: str, node: ir.Call, f
     return None
 
 
-def _without_nulls(evaluator: Evaluator, base: Instance, frame: Frame) -> Mapping:
+def _without_nulls(evaluator: Questions, base: Instance) -> Mapping:
     """Return ``model.model_dump(exclude_none=True)``: the fields of a data class that are not None."""
     entries: dict[str, list[Thunk]] = {}
     for cls in evaluator.mro(base.cls):
@@ -222,17 +214,16 @@ def _without_nulls(evaluator: Evaluator, base: Instance, frame: Frame) -> Mappin
             continue
         for field in cls.ir.fields:
             values = evaluator.instance_attribute(base, field.name)
-            if field.name not in entries and any(not (isinstance(v, Literal) and v.value is None) for v in values):
+            if field.name not in entries and not all(is_none(v) for v in values):
                 given = [k.value for k in base.call.keywords if k.name == field.name] if base.call is not None else []
                 if given and base.frame is not None:
                     entries[field.name] = [Thunk(given[0], base.frame)]
                 elif field.value is not None:
-                    outer = cls.module.functions[cls.ir.function]
-                    entries[field.name] = [Thunk(field.value, Frame(outer, None))]
+                    entries[field.name] = [Thunk(field.value, Frame(cls.scope, None))]
     return Mapping(entries, False, 0, None)
 
 
-def _mapping_method(evaluator: Evaluator, base: Mapping, name: str, node: ir.Call, frame: Frame) -> list[Value] | None:
+def _mapping_method(evaluator: Questions, base: Mapping, name: str, node: ir.Call, frame: Frame) -> Values | None:
     if name == "copy":
         return [base]
     if name in ("get", "pop", "setdefault") and node.args:
@@ -247,8 +238,6 @@ def _mapping_method(evaluator: Evaluator, base: Mapping, name: str, node: ir.Cal
 
 
 def _percent_formatted(template: str) -> Value:
-    from pipeline_guard.program.evaluate import text_of
-
     parts: list[str | None] = []
     for index, piece in enumerate(re.split(r"%(?:\(\w+\))?[-+ #0-9.]*[sdrfixa]", template)):
         if index:
@@ -257,14 +246,12 @@ def _percent_formatted(template: str) -> Value:
     return text_of(parts)
 
 
-def _only_text(evaluator: Evaluator, node: ir.Expr | None, frame: Frame) -> str | None:
+def _only_text(evaluator: Questions, node: ir.Expr | None, frame: Frame) -> str | None:
     values = evaluator.eval(node, frame) if node is not None else []
     return str(values[0].value) if len(values) == 1 and isinstance(values[0], Literal) else None
 
 
-def _joined(evaluator: Evaluator, separator: str, node: ir.Expr, frame: Frame) -> Value:
-    from pipeline_guard.program.evaluate import text_of
-
+def _joined(evaluator: Questions, separator: str, node: ir.Expr, frame: Frame) -> Value:
     if type(node) is not ir.Seq:
         return Text((None,))
     parts: list[str | None] = []
@@ -274,9 +261,7 @@ def _joined(evaluator: Evaluator, separator: str, node: ir.Expr, frame: Frame) -
     return text_of(parts)
 
 
-def _formatted(evaluator: Evaluator, template: str, node: ir.Call, frame: Frame) -> Value:
-    from pipeline_guard.program.evaluate import text_of
-
+def _formatted(evaluator: Questions, template: str, node: ir.Call, frame: Frame) -> Value:
     given: dict[str, ir.Expr] = {str(index): arg for index, arg in enumerate(node.args)}
     given.update({keyword.name: keyword.value for keyword in node.keywords if keyword.name})
     parts: list[str | None] = []

@@ -9,6 +9,7 @@ _EXAMPLE_FOLDERS = frozenset({
     "example", "examples", "demo", "demos", "sample", "samples", "scripts", "notebooks", "tutorials", "playground",
 })  # fmt: skip
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "__tests__"})
+_TEST_WORDS = (b"import pytest", b"import unittest", b"from unittest", b"def test", b"class Test")
 
 
 def module_context(module: Module) -> Context | None:
@@ -24,24 +25,27 @@ def module_context(module: Module) -> Context | None:
 
 def is_test_file(rel: str, data: bytes) -> bool:
     """Say the same of a file that is not parsed: nothing in it can be a site, so that it need not be."""
-    pieces = rel.split("/")
-    stem = pieces[-1].rpartition(".")[0]
-    if stem == "conftest" or any(part.lower() in _TEST_FOLDERS for part in pieces[:-1]):
-        return True
-    named = stem.startswith("test_") or stem.endswith(("_test", "_tests"))
-    return named and any(word in data for word in (b"import pytest", b"import unittest", b"from unittest", b"def test", b"class Test"))
+    return _in_test_place(rel) or (_has_test_name(rel) and any(word in data for word in _TEST_WORDS))
 
 
 def is_test(module: Module) -> bool:
     """Say whether a file holds tests: by its place, or by its name together with what it imports or defines."""
-    pieces = module.rel.split("/")
-    stem = pieces[-1].rpartition(".")[0]
-    if stem == "conftest" or any(part.lower() in _TEST_FOLDERS for part in pieces[:-1]):
+    if _in_test_place(module.rel):
         return True
-    if not (stem.startswith("test_") or stem.endswith("_test") or stem.endswith("_tests")):
+    if not _has_test_name(module.rel):
         return False
     uses = any(imp.module.partition(".")[0] in ("pytest", "unittest") for imp in module.body.ir.imports)
     defines = any(f.name.startswith("test") for f in module.functions) or any(
         c.name.startswith("Test") for c in module.classes
     )
     return uses or defines
+
+
+def _in_test_place(rel: str) -> bool:
+    *folders, name = rel.split("/")
+    return name.rpartition(".")[0] == "conftest" or any(part.lower() in _TEST_FOLDERS for part in folders)
+
+
+def _has_test_name(rel: str) -> bool:
+    stem = rel.rpartition("/")[2].rpartition(".")[0]
+    return stem.startswith("test_") or stem.endswith(("_test", "_tests"))

@@ -17,6 +17,7 @@ from pipeline_guard.vocabulary import EntryRule, Vocabulary
 # When several contexts reach one place, the first of these names it.
 RANK: tuple[Context, ...] = ("live", "startup", "post_call", "offline", "example", "test")
 
+
 @dataclass(frozen=True)
 class Entry:
     """An entry point: ``note`` says what makes it one."""
@@ -100,7 +101,9 @@ class Reachability:
         for cls in module.classes:
             rule = self._framework_base(cls)
             if rule is not None:
-                for index in cls.ir.methods.values():
+                for name, index in cls.ir.methods.items():
+                    if name not in rule.methods:
+                        continue
                     method = module.functions[index]
                     self._enter(
                         method, place or _as_context(rule.context), f"{cls.name}.{method.name}()", method.ir.line

@@ -66,7 +66,7 @@ class Container(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of the program; ``bound`` is the instance or class of a bound method, ``partial`` earlier arguments."""
+    """A function of the program; ``bound`` is what a method is bound to, ``partial`` earlier arguments."""
 
     func: Func
     bound: Value | None = None
@@ -153,3 +153,4 @@ Value = Union[  # noqa: UP007 - the union is recursive through forward reference
     Literal, Text, Mapping, Sequence, Container, Function, ClassValue, Instance, ModuleValue, External, Parameter,
     JsonText, Environment, Computed, Missing, Unknown,
 ]  # fmt: skip
+Values = list[Value]

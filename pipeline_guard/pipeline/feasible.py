@@ -1,0 +1,96 @@
+"""What one particular call cannot lead to: a flag it passes is off, a transport it passes does not send."""
+
+from __future__ import annotations
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.hops import Walk
+from pipeline_guard.pipeline.primitives import Sink
+from pipeline_guard.program.calls import CallGraph, Edge
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.flow import combined_truth, conditions, names_in
+from pipeline_guard.program.values import Frame, Function, Literal, Thunk
+
+
+class Feasibility:
+    """Reads the arguments of calls.  ``relays`` are the functions that hand on what they are given."""
+
+    def __init__(self, graph: CallGraph, relays: set[Func]) -> None:
+        self.graph = graph
+        self.relays = relays
+        self._tests: dict[tuple[Func, int], list[tuple[ir.Expr, bool]]] = {}
+
+    def switched_off(self, walk: Walk, func: Func, edge: Edge) -> set[int]:
+        """Return the operations of ``func`` that the arguments of this very call switch off.
+
+        That is a send under ``if trigger_response:`` when the call says False, and a send on a transport that is
+        something else in this call (a stand-in that only records).
+        """
+        if edge.call is None or not func.params:
+            return set()
+        env = self.graph.evaluator.bind(func, edge.call, Frame(edge.caller, edge.op), edge.bound)
+        return self._switched_off(walk, func, env, 3) if env else set()
+
+    def _switched_off(self, walk: Walk, func: Func, env: dict[str, Thunk], depth: int) -> set[int]:
+        evaluator = self.graph.evaluator
+        constants = {
+            name: bool(values[0].value)
+            for name, thunk in env.items()
+            if type(thunk.node) in (ir.Const, ir.Name, ir.Attr)
+            for values in [evaluator.force(thunk)]
+            if len(values) == 1 and isinstance(values[0], Literal)
+        }
+        off: set[int] = set()
+        for op, sinks in walk.ops.get(func, {}).items():
+            tests = self._parameter_tests(func, op)
+            if any(_truth(test, constants) is (not wanted) for test, wanted in tests) or (
+                depth and self._leads_elsewhere(walk, func, op, sinks, env, depth)
+            ):
+                off.add(op)
+        return off
+
+    def _parameter_tests(self, func: Func, op: int) -> list[tuple[ir.Expr, bool]]:
+        """Return the conditions of an operation that speak of parameters, remembered: they are asked for every call."""
+        key = (func, op)
+        if key not in self._tests:
+            self._tests[key] = [
+                (condition.test, condition.wanted)
+                for condition in conditions(func, op)
+                if not func.params.keys().isdisjoint(names_in(condition.test))
+            ]
+        return self._tests[key]
+
+    def _leads_elsewhere(
+        self, walk: Walk, func: Func, op: int, sinks: list[Sink], env: dict[str, Thunk], depth: int
+    ) -> bool:
+        own = [sink for sink in sinks if sink.func is func and sink.op == op]
+        if own:
+            return all(self._other_transport(sink, env) for sink in own)
+        edges = [e for e in self.graph.outgoing.get(func, ()) if e.op == op and e.callee in walk.ops]
+        calls = [(edge, edge.call) for edge in edges if edge.call is not None]
+        for edge, call in calls:
+            if not any(
+                type(node) is ir.Name and node.id in env for node in [*call.args, *(k.value for k in call.keywords)]
+            ):
+                return False
+            inner = self.graph.evaluator.bind(edge.callee, call, Frame(func, op, env, 2), edge.bound)
+            if set(walk.ops[edge.callee]) - self._switched_off(walk, edge.callee, inner, depth - 1):
+                return False
+        return bool(calls)
+
+    def _other_transport(self, sink: Sink, env: dict[str, Thunk]) -> bool:
+        """Say whether the transport of a sink is a parameter that this call binds to something that does not send."""
+        receiver = sink.call.func.base if type(sink.call.func) is ir.Attr else None
+        if type(receiver) is not ir.Name or receiver.id not in env:
+            return False
+        values = self.graph.evaluator.eval(sink.call.func, Frame(sink.func, sink.op, env, 2))
+        return bool(values) and all(
+            isinstance(value, Function) and value.func not in self.relays and value.func.name != "<lambda>"
+            for value in values
+        )
+
+
+def _truth(test: ir.Expr, constants: dict[str, bool]) -> bool | None:
+    """Return the truth of a condition on parameters whose truth is known."""
+    if type(test) is ir.Name:
+        return constants.get(test.id)
+    return combined_truth(test, lambda part: _truth(part, constants))

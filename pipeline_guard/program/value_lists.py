@@ -1,0 +1,102 @@
+"""Lists of abstract values: without doubles and without None, one dict laid over another, texts put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline_guard.program.values import (
+    External,
+    Function,
+    Instance,
+    Literal,
+    Mapping,
+    Sequence,
+    Text,
+    Thunk,
+    Value,
+    Values,
+)
+
+
+def unique(values: Iterable[Value]) -> Values:
+    """Return the values without doubles; dicts and sequences are each their own."""
+    result: Values = []
+    seen: set[int] = set()
+    for value in values:
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        kind = type(value)
+        if (
+            kind is Mapping
+            or kind is Sequence
+            or not any(kind is type(other) and _same(value, other) for other in result)
+        ):
+            result.append(value)
+    return result
+
+
+def _same(one: Value, other: Value) -> bool:
+    if isinstance(one, Instance) and isinstance(other, Instance):
+        return one.cls is other.cls and one.call is other.call and one.exact == other.exact
+    if isinstance(one, External) and isinstance(other, External):
+        return one.path == other.path and one.call is other.call
+    if isinstance(one, Function) and isinstance(other, Function):
+        return one.func is other.func and not one.partial and not other.partial
+    if isinstance(one, Literal) and isinstance(other, Literal):
+        return one.value == other.value and type(one.value) is type(other.value)
+    return one == other
+
+
+def is_none(value: Value) -> bool:
+    """Say whether a value is the constant None."""
+    return isinstance(value, Literal) and value.value is None
+
+
+def without_none(values: Values) -> Values:
+    """Return the values that are not None; all of them when nothing else is left."""
+    kept = [v for v in values if not is_none(v)]
+    return kept or values
+
+
+def overlay(base: Mapping, added: Mapping, sure: bool) -> Mapping:
+    """Return a dict with entries stored into it: in place of its own when that is sure, else beside them."""
+    entries = dict(base.entries)
+    for key, thunks in added.entries.items():
+        entries[key] = thunks if sure else [*entries.get(key, ()), *thunks]
+    return Mapping(entries, base.open or added.open, base.line, base.func)
+
+
+def merge_into(entries: dict[str, list[Thunk]], values: Values) -> bool:
+    """Lay every dict among ``values`` over ``entries``; say whether keys may be there that are not known."""
+    is_open = False
+    for value in values:
+        if isinstance(value, Mapping):
+            entries.update(value.entries)
+            is_open = is_open or value.open
+        else:
+            is_open = True
+    return is_open
+
+
+def text_of(parts: Iterable[str | None]) -> Value:
+    """Return a Literal when every part is known, else a Text with neighbouring parts merged."""
+    merged: list[str | None] = []
+    for part in parts:
+        if part is not None and merged and merged[-1] is not None:
+            merged[-1] += part
+        else:
+            merged.append(part)
+    if all(part is not None for part in merged):
+        return Literal("".join(part for part in merged if part is not None))
+    return Text(tuple(merged))
+
+
+def parse_json(text: str) -> Any:
+    """Return the object in a JSON text, or None when it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
