@@ -31,7 +31,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "registration": frozenset({"names", "context"}),
     "base": frozenset({"names", "context", "methods"}),
     "sink": frozenset({"call", "kind"}),
-    "cause": frozenset({"name", "events", "words"}),
+    "cause": frozenset({"name", "events", "words", "unless"}),
     "guard": frozenset({"names"}),
     "silent": frozenset({"messages"}),
     "seed": frozenset({"words"}),
@@ -122,7 +122,7 @@ class Vocabulary:
     registrations: list[EntryRule] = field(default_factory=list)
     bases: list[EntryRule] = field(default_factory=list)
     sinks: dict[str, str] = field(default_factory=dict)
-    cause_events: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    cause_events: list[tuple[str, frozenset[str], frozenset[str]]] = field(default_factory=list)
     cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     seed_words: list[str] = field(default_factory=list)
     silent_messages: set[str] = field(default_factory=set)
@@ -246,7 +246,8 @@ class Vocabulary:
 
     def _add_cause(self, entry: Mapping[str, Any]) -> None:
         if "events" in entry:
-            self.cause_events.append((entry["name"], frozenset(entry["events"])))
+            unless = frozenset(entry.get("unless", ()))
+            self.cause_events.append((entry["name"], frozenset(entry["events"]), unless))
         if "words" in entry:
             self.cause_words.append((entry["name"], tuple(entry["words"])))
 

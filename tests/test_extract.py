@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import codecs
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -259,6 +260,15 @@ STATEMENTS = [
     "global_name: make()",
     "async def f():\n    async for x in names():\n        yield [y async for y in other()]",
     "x = yield_() if (yield make()) else 1",
+    "class C(*bases(), **options()): pass",
+    "@first()\n@second\nclass C: pass",
+    "class C:\n    def m(self, x=make()): pass",
+    "class C:\n    while more():\n        x, y.z[key()] = make()\n        x += other()\n        del y.z[gone()]",
+    "class C:\n    match value():\n        case 1 if guard(): x = make()",
+    "class C:\n    with lock() as x, make() as y[key()]: pass",
+    "class C:\n    class D(base()):\n        assert ready(), reason()",
+    "try: pass\nexcept errors(): pass",
+    "'%*d %X %%%r' % (width(), make(), other(), more())",
     "print(f'{a(f'{1}' if b() else 2)}')" if sys.version_info >= (3, 12) else "f'{a()!r}'",
 ]
 
@@ -267,6 +277,72 @@ STATEMENTS = [
 def test_no_call_is_lost(code: str) -> None:
     source = code if not code.startswith("x = yield_") else f"def g():\n    {code}"
     assert calls_in_source(source) - calls_in_facts(extract(source.encode())) == set()
+
+
+# -- class bodies run where they stand, and what they bind belongs to the class
+
+CLASS = """\
+def f():
+    class C:
+        a, (b, *c) = make()
+        d, e = 1, make()
+        import json
+        if flag():
+            def m(self): pass
+        try:
+            def n(self): pass
+        except ImportError as error:
+            def n(self): stand_in()
+        with lock() as g:
+            @decorator(lambda: 1)
+            def o(self, x=default()): pass
+        for h in names():
+            i: int = h
+        table[key()] = c
+        class D:
+            j = 1
+    return C
+"""
+
+
+def test_a_class_body_binds_fields_and_methods() -> None:
+    facts = extract(CLASS.encode())
+    outer, inner = facts.classes
+    assert [field.name for field in outer.fields] == ["a", "b", "c", "d", "e", "json", "g", "h", "i"]
+    assert [field.name for field in inner.fields] == ["j"]
+    assert (inner.owner, inner.qualname) == (0, "f.C.D")
+    assert {name: facts.functions[at].line for name, at in outer.methods.items()} == {"m": 7, "n": 9, "o": 14}
+    assert [function.qualname for function in facts.functions if function.owner == 0] == [
+        "f.C.m",
+        "f.C.n",
+        "f.C.n",
+        "f.C.o",
+    ]
+
+
+def test_a_class_body_runs_in_the_function_around_it() -> None:
+    function = extract(CLASS.encode()).functions[1]
+    assert [(op.kind, op.line, function.blocks[op.block].kind) for op in function.ops] == [
+        ("expr", 3, "body"),
+        ("expr", 4, "body"),
+        ("test", 6, "body"),
+        ("expr", 12, "with"),
+        ("expr", 14, "with"),
+        ("expr", 14, "with"),
+        ("test", 15, "body"),
+        ("assign", 17, "body"),
+        ("class", 2, "body"),
+        ("return", 20, "body"),
+    ]
+    bound = [target.id for op in function.ops for target in op.targets if isinstance(target, ir.Name)]
+    assert bound == ["C"]
+
+
+def test_a_yield_stands_in_the_block_that_runs_it() -> None:
+    code = "def f():\n  for x in y:\n    if x: pass\n    z = yield 4\n  while (yield 5):\n    pass\n  yield 7"
+    function = extract(code.encode()).functions[1]
+    yields = [(op.line, function.blocks[op.block].kind) for op in function.ops if op.kind == "yield"]
+    assert yields == [(4, "for"), (5, "while"), (7, "body")]
 
 
 # -- depth
@@ -367,6 +443,51 @@ def test_a_reason_names_the_line() -> None:
     with pytest.raises(Unreadable) as caught:
         extract(b"x = 1\ny = '\xff'\n")
     assert (caught.value.reason, caught.value.line) == ("encoding", 2)
+
+
+REASONS = [
+    (b"# coding: klingon\nx = 1", 1, "klingon"),
+    (b"#!/usr/bin/python\n# coding: klingon\nx = 1", 2, "klingon"),
+    (b"# coding: rot13\nk = 1 1", 1, "rot13"),
+    (b"\xef\xbb\xbf# coding: latin-1\nx = 1", 1, "latin-1"),
+    (b"# M\xfcller\nx = 1", 1, "0xfc"),
+    (b"\xef\xbb\xbfx = 1\ny = '\xe4'", 2, "0xe4"),
+    (b"x = 1\r\ry = '\xe4'", 3, "0xe4"),
+]
+
+
+@pytest.mark.parametrize(("data", "line", "word"), REASONS)
+def test_an_encoding_that_cannot_be_read_is_named(data: bytes, line: int, word: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        extract(data)
+    assert (caught.value.reason, caught.value.line) == ("encoding", line)
+    assert word in caught.value.detail
+
+
+def test_a_cookie_holds_for_the_line_before_it_and_for_its_own() -> None:
+    for text in ("# Müller\n# coding: latin-1\nclass Größe: pass", "# coding: latin-1 für alle\nclass Größe: pass"):
+        assert outcome(text.encode("latin-1")) == "Größe"
+
+
+def test_what_a_newer_python_parses_is_read() -> None:
+    code = "type A = B\ndef f[T](x: T):\n    return send(f'{x['key']}')\ntry: pass\nexcept* E: other()\n"
+    assert {line for line, _ in calls_in_facts(extract(code.encode()))} == {3, 5}
+
+
+def test_what_no_python_parses_keeps_the_message_of_this_one() -> None:
+    for code in ("def f[T](x):\n    return 1\nx = (", "print 'Python 2'"):
+        with pytest.raises(SyntaxError) as first:
+            ast.parse(code)
+        with pytest.raises(Unreadable) as caught:
+            extract(code.encode())
+        assert (caught.value.reason, caught.value.line) == ("syntax", first.value.lineno)
+        assert str(first.value.msg) in caught.value.detail
+
+
+def test_libcst_is_only_loaded_for_what_does_not_parse() -> None:
+    code = "import sys; from pipeline_guard.facts.extract import extract; extract(b'x = 1'); print('libcst' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_columns_count_from_one() -> None:

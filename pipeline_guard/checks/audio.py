@@ -73,12 +73,16 @@ def dormant_audio_path(lane: Lane) -> Iterator[Draft]:
 
 
 def dormant(lane: Lane, kind: str, what: str) -> Iterator[Draft]:
-    """Yield one draft per function that holds dormant sites of a kind: at its send, else at its first call of one."""
+    """Yield one draft per piece of dead code with sites of a kind: at a send in it, else at its first call of one.
+
+    A piece is a function with all that only it calls, or a class that nothing makes.
+    """
     best: dict[tuple[str, str], Site] = {}
     for site in lane.sites:
         if site.kind != kind or site.context != "dormant" or NOT_HERE in site.note:
             continue
-        key = (site.path, site.symbol)
+        reason = _reason(site)
+        key = (site.path, reason if reason.startswith("nothing") else site.symbol)
         if key not in best or (site.role == "primitive" and best[key].role != "primitive"):
             best[key] = site
     for site in best.values():
@@ -89,7 +93,14 @@ def dormant(lane: Lane, kind: str, what: str) -> Iterator[Draft]:
 
 
 def _reason(site: Site) -> str:
-    signs = ("switched off", "nothing calls", "never assigned", "only ever None")
+    signs = (
+        "switched off",
+        "nothing calls",
+        "nothing makes",
+        "nothing is ever put",
+        "never assigned",
+        "only ever None",
+    )
     parts = [part for part in site.note.split("; ") if any(sign in part for sign in signs)]
     return parts[0] if parts else "nothing reaches it today"
 

@@ -162,7 +162,7 @@ def _why(site: Site) -> str:
 
 def _config_sites(lane: Lane, values: frozenset[str]) -> Iterator[Site]:
     for site in lane.sites:
-        sent = site.role is None and not site.note.startswith(("settings of", "written down"))
+        sent = site.role is None and not site.note.startswith(("settings of", "written down", "session minted"))
         if sent and site.kind == "auto_response" and site.context not in QUIET and site.value in values:
             yield site
 

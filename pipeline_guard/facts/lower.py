@@ -11,7 +11,7 @@ from pipeline_guard.facts import ir
 # Expressions nested deeper than this are cut off: generated code nests thousands deep, hand-written code does not.
 MAX_DEPTH = 120
 
-_CONVERSION = re.compile(r"%%|%(?:\(\w*\))?[-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d*))?[hlL]?[diouxXeEfFgGcrsa]")
+_CONVERSION = re.compile(r"%%|%(?:\(\w*\))?[-+ #0-9.*]*[hlL]?[diouxXeEfFgGcrsa]")
 
 _COMPARE = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",

@@ -18,7 +18,7 @@ from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Confidence, Context, Gap, Lane, Sender, Session, Site, Step, Trigger
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex
-from pipeline_guard.pipeline.sessions import UNREADABLE, Config
+from pipeline_guard.pipeline.sessions import MINTED, UNREADABLE, Config
 from pipeline_guard.pipeline.triggers import Cause, GuardReader, TriggerReader
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
@@ -116,7 +116,8 @@ class Assembler:
             *self.guard_sites.sites({hop.func for hop in hops}, self.guard_names),
         ]
         sessions = tuple(self._session(config) for config in configs)
-        policy, source = decide_policy(sessions, sites, self.contract.normal_turn, canonical)
+        own = [session for config, session in zip(configs, sessions, strict=True) if config.note != MINTED]
+        policy, source = decide_policy(own or sessions, sites, self.contract.normal_turn, canonical)
         return Lane(
             name=self._name(hops, configs),
             provider=provider,

@@ -40,7 +40,9 @@ class AudioSender:
         for func, hops in self.below.items():
             if func not in shared:
                 found.extend(
-                    h for h in hops if h.edge is None or h.edge.callee in shared or h.edge.callee not in self.below
+                    h
+                    for h in hops
+                    if h.edge is None or any(callee in shared or callee not in self.below for callee in h.callees)
                 )
         return found or self.hops
 
@@ -57,7 +59,9 @@ class AudioReader:
 
     def read(self, hops: list[Hop]) -> list[AudioSender]:
         """Return the senders behind the given audio hops, in their order."""
-        above = {hop.edge.callee for hop in hops if hop.edge is not None and hop.edge.kind not in _SPAWNS}
+        above = {
+            callee for hop in hops if hop.edge is not None and hop.edge.kind not in _SPAWNS for callee in hop.callees
+        }
         senders: dict[Func, AudioSender] = {}
         for hop in hops:
             if hop.edge is not None and hop.edge.kind in _SPAWNS:
@@ -76,7 +80,7 @@ class AudioReader:
                     continue
                 own = sender.hops if func is sender.func else by_func.get(func, [])
                 sender.below[func] = own
-                stack.extend(hop.edge.callee for hop in own if hop.edge is not None and hop.edge.callee in by_func)
+                stack.extend(callee for hop in own for callee in hop.callees if callee in by_func)
         return list(senders.values())
 
     def _describe(self, sender: AudioSender) -> None:

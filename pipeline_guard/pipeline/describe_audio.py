@@ -30,6 +30,10 @@ class AudioDescriber:
     def parts(self, hops: list[Hop]) -> tuple[list[AudioSender], list[tuple[QueueKey, Queue]]]:
         """Return the senders, the canonical one first, and the audio queues, the one queue first."""
         senders = self.audio.read(hops)
+        for sender in senders:
+            if sender.queue is not None and self.queues.is_starved(sender.queue):
+                name = self._queue(sender.queue, 0).name
+                self.evidence.starve(sender.hops, f"nothing is ever put on {name}")
         live = [s for s in senders if any(self.evidence.context(hop) != "dormant" for hop in s.hops)]
         senders.sort(key=lambda s: (s not in live, not self._is_contract_sender(s), s.queue is None, not s.loop))
         direct = [s.queue for s in senders if s.queue is not None]

@@ -26,9 +26,16 @@ class Evidence:
         self.graph = graph
         self.reach = reach
         self._lost: dict[int, str | None] = {}
+        self._starved: dict[int, str] = {}
+
+    def starve(self, hops: list[Hop], reason: str) -> None:
+        """Record that hops never run, although their code is reached: they wait for what never comes."""
+        self._starved.update((id(hop), reason) for hop in hops)
 
     def context(self, hop: Hop) -> Context:
         """Return the context of a hop: dormant also when nothing it leads to can be sent any more."""
+        if id(hop) in self._starved:
+            return "dormant"
         found = self.context_at(hop.func, hop.op, None)
         if found != "dormant" and hop.sinks and all(self._dead_sink(sink) for sink in hop.sinks):
             return "dormant"
@@ -48,14 +55,37 @@ class Evidence:
         """Return why a dormant hop never runs; empty for one that runs."""
         if self.context(hop) != "dormant":
             return ""
+        if id(hop) in self._starved:
+            return self._starved[id(hop)]
         flag = self.reach.flags.closed(hop.func, hop.op)
         if flag is not None:
             return flag
+        if hop.func not in self.reach.contexts:
+            return self._dead_root(hop.func)
         for sink in hop.sinks:
             reason = self._dead_sink(sink)
             if reason:
                 return reason if hop.sink is not None else f"{NOT_HERE} ({reason})"
-        return f"nothing calls {hop.func.name}()"
+        return self._dead_root(hop.func)
+
+    def _dead_root(self, func: Func) -> str:
+        """Return what would have to be called, or made, for a function to run: the top of the dead code it is in."""
+        seen: set[Func] = set()
+        root = func
+        while root not in seen:
+            seen.add(root)
+            while root.parent is not None and root.parent.index != 0 and root.parent not in self.reach.contexts:
+                root = root.parent
+            cls = root.owner_class
+            if cls is not None and cls not in self.graph.constructed:
+                methods = [f for f in cls.own_functions if f in self.reach.contexts]
+                if not methods and not any(
+                    sub in self.graph.constructed for sub in self.graph.evaluator.subclasses(cls)
+                ):
+                    return f"nothing makes {_article(cls.name)} {cls.name}"
+            above = [e.caller for e in self.graph.incoming.get(root, ()) if e.kind != "escape" and e.caller.index != 0]
+            root = next((caller for caller in above if caller not in seen), root)
+        return f"nothing calls {root.name}()"
 
     def _dead_sink(self, sink: Sink) -> str | None:
         """Return why a send can never happen: a flag that is off, or a transport that nothing ever assigns."""
@@ -112,6 +142,10 @@ def first_running(contexts: Iterable[Context]) -> Context:
 def step_at(func: Func, line: int, note: str = "") -> Step:
     """Return a line of a function as a step."""
     return Step(func.module.rel, line, func.symbol, note)
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1] in "AEIOU" else "a"
 
 
 _NOTES = {

@@ -60,8 +60,8 @@ class Grouping:
         for hop in hops:
             node = node_of(hop.func)
             self._find(node)
-            if hop.edge is not None:
-                self._union(node, node_of(hop.edge.callee))
+            for callee in hop.callees:
+                self._union(node, node_of(callee))
             self._connect_family(hop.func)
             if hop.top or hop.sink is not None:
                 self._connect_callers(hop.func)

@@ -15,7 +15,8 @@ from pipeline_guard.program.code import Func
 class Hop:
     """A site on the way of one kind of sink: a primitive, or a call that leads to one.
 
-    ``edge`` is the call-graph edge of a call; ``top`` says that the way up ends in this site's function.
+    ``edge`` is the call-graph edge of a call, ``also`` what else that call may lead to (a virtual call, a conditional
+    class); ``top`` says that the way up ends in this site's function.
     """
 
     kind: str
@@ -30,6 +31,12 @@ class Hop:
     confidence: Confidence
     sinks: tuple[Sink, ...] = ()
     note: str = ""
+    also: tuple[Func, ...] = ()
+
+    @property
+    def callees(self) -> tuple[Func, ...]:
+        """The functions that a call may lead to; empty for a primitive."""
+        return (self.edge.callee, *self.also) if self.edge is not None else ()
 
 
 class Walk:
@@ -61,8 +68,10 @@ class Walk:
             return True
         index = self._places[key]
         old = self.hops[index]
-        if fresh:
-            self.hops[index] = replace(old, sinks=(*old.sinks, *fresh))
+        others = tuple(callee for callee in hop.callees if callee not in old.callees)
+        if fresh or others:
+            also = (*old.also, *others) if old.edge is not None else ()
+            self.hops[index] = replace(old, sinks=(*old.sinks, *fresh), also=also)
         return bool(fresh)
 
     def pass_on(self, func: Func, op: int, sinks: tuple[Sink, ...]) -> None:

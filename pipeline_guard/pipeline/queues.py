@@ -48,6 +48,7 @@ class QueueIndex:
         self.puts: dict[QueueKey, list[QueueOp]] = {}
         self.gets: dict[QueueKey, list[QueueOp]] = {}
         self.control: dict[QueueKey, str] = {}
+        self._passed: set[str] = set()
         self._keys: dict[int, QueueKey | None] = {}
 
     def build(self) -> None:
@@ -62,6 +63,8 @@ class QueueIndex:
                 elif function.name in GETS:
                     self._record(self.gets, func, site.op, site.call, None)
             for reference in func.references:
+                if reference.outer:
+                    self._passed.add(ir.source(reference.node).rpartition(".")[2])
                 node = reference.node
                 if type(node) is ir.Attr and node.name in PUTS and reference.outer and len(reference.outer[0].args) > 1:
                     outer = reference.outer[0]
@@ -99,6 +102,11 @@ class QueueIndex:
             last = value.path.removesuffix("()")
             self.queues[key] = QueueInfo(frame.func, frame.at or 0, call, last)
         return key
+
+    def is_starved(self, key: QueueKey) -> bool:
+        """Say whether nothing is ever put on a queue: no put is known, and no other code is given the queue."""
+        names = {name.rpartition(".")[2] for name in self.queues[key].names}
+        return not self.puts.get(key) and not names & self._passed
 
     def source_of(self, value: Value) -> QueueKey | None:
         """Return the queue that a value was taken from."""

@@ -12,6 +12,7 @@ from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.places import is_test, module_context
 from pipeline_guard.program.trees import walk
+from pipeline_guard.program.value_lists import text_with_gaps
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -33,6 +34,7 @@ _DECISIVE = frozenset({
     "turn_detection", "audio", "input_audio_format", "output_audio_format", "modalities", "output_modalities",
 })  # fmt: skip
 UNREADABLE = "settings not readable"
+MINTED = "session minted over HTTP"  # for a browser, which talks to the model itself
 # Turn detection written further down than this belongs to other settings.
 _SPAN = 60
 
@@ -275,7 +277,7 @@ class SessionReader:
             return
         frame = Frame(func, op)
         urls = [k.value for k in call.keywords if k.name == "url"] or call.args[:2]
-        texts = [_text(value) for node in urls for value in self.evaluator.eval(node, frame)]
+        texts = [text_with_gaps(value) for node in urls for value in self.evaluator.eval(node, frame)]
         if not any(mint in text for mint in self.vocabulary.mints for text in texts):
             return
         bodies = [k.value for k in call.keywords if k.name in ("json", "data", "content")]
@@ -289,7 +291,7 @@ class SessionReader:
                     line for place, line in self._places(value, sessions) if place is func and line <= call.line
                 )
         answer = _agreed(answers) if answers else "dynamic"
-        yield self._config(func, op, min(lines), call.end_line, answer, None, "session minted over HTTP")
+        yield self._config(func, op, min(lines), call.end_line, answer, None, MINTED)
 
     # -- settings that nothing sends
 
@@ -349,9 +351,3 @@ def _is_open(value: Value) -> bool:
 
 def _looks_like_class(value: External) -> bool:
     return value.path.removesuffix("()").rpartition(".")[2][:1].isupper()
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, Literal):
-        return str(value.value)
-    return "".join(part or "*" for part in value.parts) if isinstance(value, Text) else ""

@@ -15,7 +15,7 @@ from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.uses import CallSite
-from pipeline_guard.program.values import UNKNOWN, Frame, Literal, Mapping, Thunk, Value, Values
+from pipeline_guard.program.values import UNKNOWN, External, Frame, Literal, Mapping, Thunk, Value, Values
 from pipeline_guard.vocabulary import Vocabulary
 
 
@@ -93,7 +93,8 @@ class SinkFinder:
     def _look_at_user_sink(self, func: Func, site: CallSite) -> bool:
         """Match a sink of the user's own: ``Class.method``, ``module.function`` or a bare name."""
         text = ir.source(site.call.func)
-        names = {text, *(v.path for v in self.graph.externals.get(id(site.call), ()))}
+        values = self.evaluator.eval(site.call.func, Frame(func, site.op))
+        names = {text, *(value.path for value in values if isinstance(value, External))}
         for edge in self.graph.outgoing.get(func, ()):
             if edge.site is site.call:
                 names |= {edge.callee.symbol, f"{'.'.join(edge.callee.module.parts)}.{edge.callee.symbol}"}

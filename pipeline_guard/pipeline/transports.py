@@ -8,6 +8,7 @@ from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.uses import CallSite
+from pipeline_guard.program.value_lists import text_with_gaps
 from pipeline_guard.program.values import (
     UNKNOWN,
     Environment,
@@ -15,7 +16,6 @@ from pipeline_guard.program.values import (
     Frame,
     Literal,
     Parameter,
-    Text,
     Value,
     Values,
 )
@@ -103,15 +103,10 @@ class Transports:
     def _services(self, values: Values) -> list[str]:
         found: list[str] = []
         for value in values:
-            text = ""
-            if isinstance(value, Literal):
-                text = str(value.value)
-            elif isinstance(value, Text):
-                text = "".join(part or "*" for part in value.parts)
-            elif isinstance(value, Environment) and value.default is not None:
+            if isinstance(value, Environment) and value.default is not None:
                 found.extend(self._services(self.evaluator.force(value.default)))
                 continue
-            provider = self.vocabulary.provider_of(text)
+            provider = self.vocabulary.provider_of(text_with_gaps(value))
             if provider is not None:
                 found.append(provider)
         return found

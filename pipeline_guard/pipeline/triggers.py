@@ -21,6 +21,7 @@ from pipeline_guard.vocabulary import Vocabulary
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _COMMITS = frozenset({"commit", "commit_audio", "commit_audio_buffer", "commit_input", "commit_input_audio"})
 _ROUNDS = 3  # how far a clear cause travels along calls
+_EXCEPT = "in an except branch"
 _TIMERS = frozenset({"timer", "silence"})
 _CLOCKED = frozenset({"recovery", "timer", "silence", "error_retry"})
 _GREETS = ("greet", "welcome", "introduce yourself", "say hello", "say good morning", "say good evening")
@@ -56,7 +57,8 @@ class TriggerReader:
         for hop in hops:
             self._hops.setdefault(hop.func, []).append(hop)
             if hop.edge is not None:
-                self._above.setdefault(hop.edge.callee, []).append(hop)
+                for callee in hop.callees:
+                    self._above.setdefault(callee, []).append(hop)
         for hop in hops:
             self._causes[id(hop)] = self._cause(hop)
         for _ in range(_ROUNDS):
@@ -70,6 +72,10 @@ class TriggerReader:
     def _ask_neighbours(self, hop: Hop) -> None:
         """Let a place whose own signs are weak take over what its callers, or what it calls, say clearly."""
         cause = self._causes[id(hop)]
+        if cause.why == _EXCEPT and hop.sink is None:
+            below = self._from_callee(hop)
+            if below is not None and below.name == "tool_result":  # the tool's failure is the tool's result
+                self._causes[id(hop)] = below
         if cause.name not in _WEAK:
             return
         if hop.sink is not None or cause.name == "other":
@@ -119,9 +125,9 @@ class TriggerReader:
             if condition.early or not condition.wanted:
                 continue
             words = set(self._strings(condition.test, Frame(func, op)))
-            for name, events in self.vocabulary.cause_events:
+            for name, events, unless in self.vocabulary.cause_events:
                 hit = words & events
-                if hit:
+                if hit and not words & unless:
                     return Cause(name, True, f"on {sorted(hit)[0]}")
         return None
 
@@ -160,7 +166,7 @@ class TriggerReader:
     def _from_except(self, func: Func, op: int) -> Cause | None:
         for block in func.ancestors(func.ir.ops[op].block):
             if func.ir.blocks[block].kind == "except":
-                return Cause("error_retry", True, "in an except branch")
+                return Cause("error_retry", True, _EXCEPT)
         return None
 
     def _from_timer(self, hop: Hop) -> Cause | None:

@@ -148,7 +148,7 @@ class HotNames:
         }
         self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
         self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
-        self._names: set[str] = set()
+        self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._stems: set[bytes] = set()
         self._functions: set[Func] = set()
         self._homes: set[Module] = set()

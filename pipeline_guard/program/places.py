@@ -18,7 +18,7 @@ def module_context(module: Module) -> Context | None:
         return "test"
     folders = {part.lower() for part in module.rel.split("/")[:-1]}
     stem = module.rel.rpartition("/")[2].lower()
-    if folders & _EXAMPLE_FOLDERS or stem.startswith(("example", "demo")):
+    if folders & _EXAMPLE_FOLDERS or stem.startswith(("example", "demo", "test_")):
         return "example"
     return None
 

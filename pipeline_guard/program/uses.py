@@ -12,12 +12,11 @@ MAX_WORD = 60
 
 
 class CallSite(NamedTuple):
-    """A call, its operation, the calls it is an argument of (innermost first), and whether it is awaited."""
+    """A call, its operation, and the calls it is an argument of (innermost first)."""
 
     call: ir.Call
     op: int
     outer: tuple[ir.Call, ...]
-    awaited: bool
 
 
 class Reference(NamedTuple):
@@ -83,10 +82,10 @@ def uses_of(ops: Iterable[ir.Op]) -> tuple[list[CallSite], list[Reference]]:
     for index, op in enumerate(ops):
         looped = op.kind == "assign" and type(op.value) is ir.Elem and op.value.how == "iter"
         if op.value is not None and op.kind not in ("def", "class") and not looped:
-            _collect(op.value, index, (), False, calls, references)
+            _collect(op.value, index, (), calls, references)
         for target in op.targets:
             if type(target) is not ir.Name:
-                _collect(target, index, (), False, calls, references)
+                _collect(target, index, (), calls, references)
     return calls, references
 
 
@@ -94,29 +93,28 @@ def _collect(
     node: ir.Expr,
     op: int,
     outer: tuple[ir.Call, ...],
-    awaited: bool,
     calls: list[CallSite],
     references: list[Reference],
 ) -> None:
     if type(node) is ir.Call:
-        calls.append(CallSite(node, op, outer, awaited))
+        calls.append(CallSite(node, op, outer))
         function = node.func
         if type(function) is ir.Attr:
-            _collect(function.base, op, outer, False, calls, references)
+            _collect(function.base, op, outer, calls, references)
         elif type(function) is not ir.Name:
-            _collect(function, op, outer, False, calls, references)
+            _collect(function, op, outer, calls, references)
         inner = (node, *outer)
         for arg in node.args:
-            _collect(arg, op, inner, False, calls, references)
+            _collect(arg, op, inner, calls, references)
         for keyword in node.keywords:
-            _collect(keyword.value, op, inner, False, calls, references)
+            _collect(keyword.value, op, inner, calls, references)
     elif type(node) is ir.Await:
-        _collect(node.value, op, outer, True, calls, references)
+        _collect(node.value, op, outer, calls, references)
     elif type(node) in (ir.Name, ir.Lambda):
         references.append(Reference(node, op, outer))
     elif type(node) is ir.Attr:
         references.append(Reference(node, op, outer))
-        _collect(node.base, op, outer, False, calls, references)
+        _collect(node.base, op, outer, calls, references)
     elif type(node) is not ir.Const:
         for child in ir.children(node):
-            _collect(child, op, outer, False, calls, references)
+            _collect(child, op, outer, calls, references)

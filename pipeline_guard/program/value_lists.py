@@ -94,6 +94,13 @@ def text_of(parts: Iterable[str | None]) -> Value:
     return Text(tuple(merged))
 
 
+def text_with_gaps(value: Value) -> str:
+    """Return a constant or a partly known string as text, ``*`` for what is not known; empty for anything else."""
+    if isinstance(value, Literal):
+        return str(value.value)
+    return "".join(part or "*" for part in value.parts) if isinstance(value, Text) else ""
+
+
 def parse_json(text: str) -> Any:
     """Return the object in a JSON text, or None when it is none."""
     try:
