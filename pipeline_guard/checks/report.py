@@ -65,7 +65,8 @@ class Reporter:
             return
         default = self.rules[rule_id].severity
         severity = self.config.severity_of(rule_id, default)
-        if draft.downgrade and severity == "error" and rule_id not in self.config.severity:
+        unsure = draft.downgrade or draft.confidence == "low"
+        if unsure and severity == "error" and rule_id not in self.config.severity:
             severity = "warning"
         self._found[key] = Finding(
             rule=rule_id,

@@ -174,7 +174,7 @@ class Assembler:
         )
 
     def _confidence(self, hop: Hop) -> Confidence:
-        if hop.edge is not None and hop.edge.confidence == "low":
+        if (hop.edge is not None and hop.edge.confidence == "low") or self.evidence.context(hop) == "unknown":
             return "low"
         return hop.confidence
 

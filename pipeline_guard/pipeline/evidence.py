@@ -27,6 +27,7 @@ class Evidence:
         self.reach = reach
         self._lost: dict[int, str | None] = {}
         self._starved: dict[int, str] = {}
+        self._unresolved: set[str] | None = None
 
     def starve(self, hops: list[Hop], reason: str) -> None:
         """Record that hops never run, although their code is reached: they wait for what never comes."""
@@ -45,6 +46,8 @@ class Evidence:
         """Return the context of an operation, with the place of its file taken into account."""
         place = module_context(func.module)
         found = self.reach.context(func, op)
+        if found == "dormant" and func not in self.reach.contexts and self._may_be_called(func):
+            return place or "unknown"
         if sink is not None and found != "dormant" and self._dead_sink(sink):
             return "dormant"
         if place is not None:
@@ -67,6 +70,18 @@ class Evidence:
             if reason:
                 return reason if hop.sink is not None else f"{NOT_HERE} ({reason})"
         return self._dead_root(hop.func)
+
+    def _may_be_called(self, func: Func) -> bool:
+        """Say whether a method of this name is called on something whose class could not be told."""
+        root = func
+        while root.parent is not None and root.parent.index != 0:
+            root = root.parent
+        if root.cls is None or root.cls not in self.graph.constructed:
+            return False
+        if self._unresolved is None:
+            nodes = [site.call.func for _, site in self.graph.unresolved]
+            self._unresolved = {node.name for node in nodes if type(node) is ir.Attr}
+        return root.name in self._unresolved
 
     def _dead_root(self, func: Func) -> str:
         """Return what would have to be called, or made, for a function to run: the top of the dead code it is in."""

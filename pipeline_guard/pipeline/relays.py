@@ -13,7 +13,7 @@ from pipeline_guard.pipeline.queues import QueueIndex, QueueKey, QueueOp
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import is_test
-from pipeline_guard.program.values import Frame, JsonText, Parameter, Thunk, Values
+from pipeline_guard.program.values import Frame, JsonText, Mapping, Parameter, Thunk, Value, Values
 from pipeline_guard.vocabulary import Vocabulary
 
 MAX_RELAY_DEPTH = 6
@@ -112,7 +112,7 @@ class Relays:
 
     def _from_relay(self, relay: Relay, entry: Typed) -> bool:
         """Say whether the event is the relay's own (already a sink inside it) and not the caller's."""
-        return any(s.func is relay.func and s.payload is not None and s.payload is entry.value for s in self.sinks)
+        return any(sink.func is relay.func and _same_place(sink.payload, entry.value) for sink in self.sinks)
 
     # -- control queues: events that a writer task sends later
 
@@ -137,3 +137,10 @@ class Relays:
             self.sinks.add(sink)
         for parameter in parameters:
             self.add(parameter, provider, put.func, put.op, put.argument)
+
+
+def _same_place(one: Value | None, other: Value) -> bool:
+    """Say whether two events are written down at the same place (read for different calls they are not identical)."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.line:
+        return one.line == other.line and one.func is other.func
+    return one is other

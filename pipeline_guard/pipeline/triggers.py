@@ -96,12 +96,12 @@ class TriggerReader:
             self._from_reason(hop),
             named if _is_strong(named) else None,
             event if _is_strong(event) else None,
+            Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
             self._from_except(func, op),
             timed if own is None or own.name in _TIMERS else None,
             self._from_condition_names(func, op),
             own if _is_strong(own) else None,
             timed,
-            Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
             self._from_neighbours(func, op),
             self._from_opening(func, op),
             self._after_commit(func, op),
@@ -142,6 +142,8 @@ class TriggerReader:
                 for right in [node.left, *node.rights]:
                     if type(right) is ir.Seq:
                         stack.extend(right.items)
+                    elif right is node.left and type(right) is not ir.Const:
+                        continue  # what is compared: its values are not what is compared with
                     elif type(right) in (ir.Name, ir.Attr):
                         for value in self.graph.evaluator.eval(right, frame):
                             if isinstance(value, Literal) and isinstance(value.value, str):

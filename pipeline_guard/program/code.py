@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from pipeline_guard.facts import ir
-from pipeline_guard.program.trees import walk
 from pipeline_guard.program.uses import CallSite, Reference, Words, uses_of, words_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
@@ -163,9 +162,8 @@ class Func:
                 if type(target) is ir.Name:
                     found.setdefault(target.id, []).append(index)
             if op.value is not None:
-                for node in walk(op.value):
-                    if type(node) is ir.Walrus:
-                        found.setdefault(node.name, []).append(index)
+                for name in _walrus_names(op.value):
+                    found.setdefault(name, []).append(index)
         return found
 
     @cached_property
@@ -346,6 +344,17 @@ def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
             stack.append(target.value)
         else:
             yield target
+
+
+def _walrus_names(node: ir.Expr) -> list[str]:
+    names: list[str] = []
+    stack = [node]
+    while stack:  # not ``walk``: every expression of the program passes here, and next to none holds a walrus
+        current = stack.pop()
+        if type(current) is ir.Walrus:
+            names.append(current.name)
+        stack.extend(ir.children(current))
+    return names
 
 
 def _constant_truth(test: ir.Expr | None) -> bool | None:
