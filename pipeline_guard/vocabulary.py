@@ -18,7 +18,7 @@ from pipeline_guard.toml_files import TomlError, read_toml
 _KINDS = ("audio_send", "response_create", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes"}),
-    "connection": frozenset({"name", "paths", "names", "calls", "transport", "modules", "receivers", "provider"}),
+    "connection": frozenset({"name", "paths", "names", "calls", "modules", "receivers", "provider"}),
     "wrapper": frozenset({"class", "keyword"}),
     "settings": frozenset({"paths", "keywords", "inside", "constructor_keyword"}),
     "mint": frozenset({"url"}),
@@ -26,7 +26,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "inbound": frozenset({"paths"}),
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
-    "names": frozenset({"inbound", "model", "post_call", "startup", "factories"}),
+    "names": frozenset({"post_call", "startup", "factories"}),
     "decorator": frozenset({"names", "receiver", "context"}),
     "registration": frozenset({"names", "context"}),
     "base": frozenset({"names", "context", "methods"}),
@@ -67,7 +67,6 @@ class Connection:
     paths: tuple[re.Pattern[str], ...]
     names: frozenset[str]
     calls: tuple[SdkCall, ...]
-    transport: frozenset[str]
     modules: tuple[str, ...]
     receivers: tuple[str, ...]
 
@@ -191,7 +190,7 @@ class Vocabulary:
         self.connections.append(
             Connection(
                 entry["name"], entry.get("provider", "openai"), _patterns(entry.get("paths", ())),
-                frozenset(entry.get("names", ())), calls, frozenset(entry.get("transport", ())),
+                frozenset(entry.get("names", ())), calls,
                 tuple(entry.get("modules", ())), tuple(entry.get("receivers", ())),
             )
         )  # fmt: skip

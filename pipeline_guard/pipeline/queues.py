@@ -8,11 +8,13 @@ from pipeline_guard.facts import ir
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.values import External, Frame, Value
 
 PUTS = frozenset({"put", "put_nowait", "append", "appendleft", "send_nowait", "extend"})
 GETS = frozenset({"get", "get_nowait", "popleft", "pop", "receive", "receive_nowait"})
 _CLASSES = ("Queue()", "deque()", "SimpleQueue()", "LifoQueue()", "PriorityQueue()", "JoinableQueue()")
+_MAKERS = frozenset(name.removesuffix("()") for name in _CLASSES) | {"bytearray", "list", "Pipe", "Channel", "field"}
 _BUFFERS = ("builtins.bytearray()", "builtins.list()")
 QueueKey = tuple[str, int]
 
@@ -53,10 +55,14 @@ class QueueIndex:
 
     def build(self) -> None:
         """Look at every put-like and get-like call, and at puts handed to another thread's loop."""
-        for func in list(self.graph.program.functions()):
+        functions = list(self.graph.program.functions())
+        names = _queue_names(functions)
+        for func in functions:
             for site in func.calls:
                 function = site.call.func
-                if type(function) is not ir.Attr or func.is_dead(site.op):
+                if type(function) is not ir.Attr or function.name not in PUTS | GETS or func.is_dead(site.op):
+                    continue
+                if last_name(function.base) not in names and not _is_parameter(func, function.base):
                     continue
                 if function.name in PUTS:
                     self._record(self.puts, func, site.op, site.call, site.call.args[0] if site.call.args else None)
@@ -117,3 +123,34 @@ class QueueIndex:
                 base = value.path[: -len(name) - 3]
                 return self._key(External(base, value.call, value.frame, value.origin))
         return None
+
+
+def _queue_names(functions: list[Func]) -> set[str]:
+    """Return the names that queues and buffers are given anywhere: where they are made, and where those are assigned on."""
+    names: set[str] = set()
+    plain: list[tuple[set[str], str]] = []
+    for func in functions:
+        for op in func.ir.ops:
+            if op.kind != "assign" or op.value is None:
+                continue
+            targets = {last_name(target) for target in op.targets}
+            if type(op.value) is ir.Call and last_name(op.value.func) in _MAKERS:
+                names |= targets
+            elif type(op.value) in (ir.Name, ir.Attr):
+                plain.append((targets, last_name(op.value)))
+    for cls in {func.cls for func in functions if func.cls is not None}:
+        names.update(field.name for field in cls.ir.fields)
+    for targets, source in plain:
+        if source in names:
+            names |= targets
+    return names
+
+
+def _is_parameter(func: Func, node: ir.Expr) -> bool:
+    """Say whether an expression is a parameter of the function or of one around it."""
+    current: Func | None = func
+    while current is not None:
+        if type(node) is ir.Name and node.id in current.params:
+            return True
+        current = current.parent
+    return False

@@ -144,7 +144,7 @@ class SinkFinder:
         name = last_name(call.func).lower()
         if not any(verb in name for verb in self.vocabulary.verbs) or not (call.args or call.keywords):
             return
-        if id(call) in self._resolved and not self._opaque(func, call):
+        if not self.graph.carries_event(func, site) or (id(call) in self._resolved and not self._opaque(func, call)):
             return
         if self.queues.key_of(func, site.op, call) is not None:
             return

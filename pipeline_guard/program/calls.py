@@ -69,6 +69,7 @@ class CallGraph:
         self.evaluator = evaluator
         self._heat = Heat(hot, events)
         self._quiet: dict[str, list[tuple[Func, CallSite]]] = {}
+        self._quiet_references: list[tuple[Func, Reference]] = []
         self._waiting: list[tuple[Func, CallSite]] = []
         self.outgoing: dict[Func, list[Edge]] = {}
         self.incoming: dict[Func, list[Edge]] = {}
@@ -111,7 +112,8 @@ class CallGraph:
             known.update(fresh)
             functions = [func for module in fresh for func in module.functions]
             self._sort_calls(functions)
-            self._add_references(functions)
+            self._sort_references(functions)
+            self._add_references()
             self._add_decorators(functions)
             names = self._heat.callable_names(self.program.modules.values())
             self._wake([name for name in self._quiet if name in names])
@@ -123,6 +125,10 @@ class CallGraph:
             self.evaluator.forget()
         self._by_name(self._waiting)
         self._add_implied()
+
+    def carries_event(self, func: Func, site: CallSite) -> bool:
+        """Say whether an argument of a call looks like a typed event."""
+        return self._heat.carries_event(func, site)
 
     def _sort_calls(self, functions: list[Func]) -> None:
         for func in functions:
@@ -268,21 +274,32 @@ class CallGraph:
 
     # -- functions handed on as values
 
-    def _add_references(self, functions: list[Func]) -> None:
-        names = self.program.functions_by_name
+    def _sort_references(self, functions: list[Func]) -> None:
         for func in functions:
             for reference in func.references:
-                node = reference.node
-                last = last_name(node)
-                if type(node) is not ir.Lambda and (
-                    last not in names or (last not in self._heat.names and not reference.outer)
+                name = last_name(reference.node)
+                if (type(reference.node) is ir.Lambda or name in self.program.functions_by_name) and not func.is_dead(
+                    reference.op
                 ):
-                    continue
-                if func.is_dead(reference.op):
-                    continue
-                for value in self.evaluator.eval(node, Frame(func, reference.op)):
-                    if isinstance(value, Function):
-                        self._hand_over(func, reference, value)
+                    self._quiet_references.append((func, reference))
+
+    def _add_references(self) -> None:
+        """Hand over the functions that lead to a sink; the others wait until they turn out to."""
+        waiting: list[tuple[Func, Reference]] = []
+        for func, reference in self._quiet_references:
+            if not self._is_hot(func, reference):
+                waiting.append((func, reference))
+                continue
+            for value in self.evaluator.eval(reference.node, Frame(func, reference.op)):
+                if isinstance(value, Function):
+                    self._hand_over(func, reference, value)
+        self._quiet_references = waiting
+
+    def _is_hot(self, func: Func, reference: Reference) -> bool:
+        node = reference.node
+        if type(node) is ir.Lambda:
+            return not self._heat.names.isdisjoint(func.module.functions[node.function].names_used)
+        return last_name(node) in self._heat.names
 
     def _hand_over(self, func: Func, reference: Reference, value: Function) -> None:
         bound = value.bound is not None
@@ -304,7 +321,7 @@ class CallGraph:
     def _add_decorators(self, functions: list[Func]) -> None:
         """Add the call that applying a decorator of the program is: it may register the function it is given."""
         for func in functions:
-            for decorator in func.ir.decorators:
+            for decorator in func.ir.decorators if func.name in self._heat.names else ():
                 outer = func.parent or func.module.body
                 for value in self.evaluator.eval(decorator, Frame(outer, None)):
                     if isinstance(value, Function):

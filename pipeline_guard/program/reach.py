@@ -74,13 +74,13 @@ class Reachability:
         found = self.contexts.get(func, {})
         return next((context for context in RANK if context in found), "dormant")
 
-    def path(self, func: Func, context: Context | None = None) -> list[Edge | Entry]:
+    def path(self, func: Func) -> list[Edge | Entry]:
         """Return the way from an entry point to a function: the entry, then edge by edge."""
         steps: list[Edge | Entry] = []
         current: Func | None = func
         while current is not None:
             found = self.contexts.get(current, {})
-            chosen = context if context in found else next((c for c in RANK if c in found), None)
+            chosen = next((c for c in RANK if c in found), None)
             if chosen is None:
                 break
             step = found[chosen]
