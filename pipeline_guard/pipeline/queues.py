@@ -126,7 +126,7 @@ class QueueIndex:
 
 
 def _queue_names(functions: list[Func]) -> set[str]:
-    """Return the names that queues and buffers are given anywhere: where they are made, and where those are assigned on."""
+    """Return the names that queues and buffers are given: where they are made, and where those are assigned on."""
     names: set[str] = set()
     plain: list[tuple[set[str], str]] = []
     for func in functions:
