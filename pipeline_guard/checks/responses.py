@@ -115,7 +115,10 @@ def dormant_response_path(lane: Lane) -> Iterator[Draft]:
 def _same_home(site: Site) -> bool:
     """Say whether a call stays in its own class or file: then the send itself is the finding, not each call of it."""
     path, _, symbol = (site.callee or "").rpartition(":")
-    return path == site.path and symbol.rpartition(".")[0] == site.symbol.rpartition(".")[0]
+    if path != site.path:
+        return False
+    theirs, ours = symbol.split("."), site.symbol.split(".")
+    return theirs[0] == ours[0] or len(theirs) == 1 or len(ours) == 1  # a plain function of the file has no class
 
 
 def _canonical(lane: Lane) -> Trigger | None:
