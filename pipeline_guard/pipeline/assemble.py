@@ -101,6 +101,8 @@ class Assembler:
     def _lane(self, provider: str, hops: list[Hop], configs: list[Config], causes: dict[int, Cause]) -> Lane:
         if provider != "openai":
             return self._foreign_lane(provider, hops)
+        # Where every update leaves turn detection out, the session runs on the default, and that decides.
+        configs = [config for config in configs if not config.partial] or configs
         audio = [hop for hop in hops if hop.kind == "audio_send"]
         responses = [hop for hop in hops if hop.kind == "response_create"]
         senders, queues = self.describer.parts(audio)

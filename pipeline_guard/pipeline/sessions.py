@@ -44,6 +44,7 @@ class Config:
     """A place that decides about automatic responses.
 
     ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
+    ``partial`` says that it leaves turn detection and formats alone: beside a full configuration it decides nothing.
     """
 
     func: Func
@@ -54,6 +55,7 @@ class Config:
     sink: Sink | None = None
     note: str = ""
     used_by: Sink | None = None
+    partial: bool = False
 
 
 class SessionReader:
@@ -64,7 +66,6 @@ class SessionReader:
         self.evaluator = graph.evaluator
         self.vocabulary = vocabulary
         self._covered: list[tuple[str, int, int]] = []
-        self._partial_counts = False
 
     def read(self, sinks: Iterable[Sink]) -> list[Config]:
         """Return the configurations, first those that are sent, then those that are only written down."""
@@ -73,10 +74,6 @@ class SessionReader:
         updates.sort(key=lambda sink: module_context(sink.func.module) is not None)  # examples only borrow settings
         for sink in updates:
             found.extend(self._of_update(sink))
-        if updates and not found:  # a backend whose only update leaves turn detection out runs on the default
-            self._partial_counts = True
-            for sink in updates:
-                found.extend(self._of_update(sink))
         for func in list(self.graph.program.functions()):
             if is_test(func.module):
                 continue
@@ -95,14 +92,13 @@ class SessionReader:
         if not sessions or all(_is_unknown(value) for value in sessions):
             yield self._config(sink.func, sink.op, sink.call.line, sink.call.end_line, "dynamic", sink, UNREADABLE)
             return
-        if not self._partial_counts and all(self._is_partial(value) for value in sessions):
-            self._covered.append((sink.func.module.rel, sink.call.line, sink.call.end_line))
-            return
+        partial = all(self._is_partial(value) for value in sessions)
         value = _agreed([self._decides(session) for session in sessions])
         lines = [line for func, line in self._places(payload, sessions) if func is sink.func and line <= sink.call.line]
         first = min([sink.call.line, *lines])
-        yield self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
-        yield from self._elsewhere(sink, sessions)
+        yield replace(self._config(sink.func, sink.op, first, sink.call.end_line, value, sink), partial=partial)
+        if not partial:
+            yield from self._elsewhere(sink, sessions)
 
     def _elsewhere(self, sink: Sink, sessions: Values) -> Iterator[Config]:
         """Yield the places in other functions where the settings that this update sends are written down.
