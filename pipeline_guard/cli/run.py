@@ -74,9 +74,7 @@ def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     """Return the findings of every selected rule, ordered by place."""
     from pipeline_guard.checks import run_checks
 
-    return sorted(
-        run_checks(pipeline_map, config), key=lambda found: (found.path, found.line, found.column, found.rule)
-    )
+    return run_checks(pipeline_map, config)
 
 
 def _nothing_found(root: Path, found: Discovery) -> str:

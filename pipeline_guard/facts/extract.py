@@ -8,6 +8,8 @@ import io
 import re
 import tokenize
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -98,21 +100,37 @@ def extract(data: bytes) -> ir.ModuleFacts:
 
     Raises Unreadable with reason "encoding", "syntax" or "recursion".  The code is parsed, never executed.
     """
-    source: bytes | str = data
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:64] or not data.isascii():
-        source = decode(data)
+    with _readable():
+        return lower_module(_parsed(data))
+
+
+def check_syntax(data: bytes) -> None:
+    """Raise what :func:`extract` would for a file that does not parse, without the cost of its facts."""
+    with _readable():
+        _parsed(data)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what parsing can raise into the reason why a file is not readable."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                tree = ast.parse(source)
-            except SyntaxError as error:
-                tree = _newer(decode(data) if isinstance(source, bytes) else source, error)
-            return lower_module(tree)
+        yield
     except ValueError as error:
         raise Unreadable("syntax", f"does not parse: {error}", 1) from None
     except (RecursionError, MemoryError):
         raise Unreadable("recursion", "nests too deeply to be parsed") from None
+
+
+def _parsed(data: bytes) -> ast.Module:
+    source: bytes | str = data
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:64] or not data.isascii():
+        source = decode(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except SyntaxError as error:
+            return _newer(decode(data) if isinstance(source, bytes) else source, error)
 
 
 def _newer(source: str, why: SyntaxError) -> ast.Module:

@@ -73,9 +73,7 @@ class Evidence:
 
     def _may_be_called(self, func: Func) -> bool:
         """Say whether a method of this name is called on something whose class could not be told."""
-        root = func
-        while root.parent is not None and root.parent.index != 0:
-            root = root.parent
+        root = func.outermost
         if root.cls is None or root.cls not in self.graph.constructed:
             return False
         if self._unresolved is None:

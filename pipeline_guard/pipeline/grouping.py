@@ -129,10 +129,8 @@ def node_of(func: Func) -> Node:
     cls = func.owner_class
     if cls is not None:
         return _class_node(cls)
-    current = func
-    while current.parent is not None and current.parent.index != 0:
-        current = current.parent
-    return (current.module.rel, "" if current.index == 0 else current.symbol)
+    outer = func.outermost
+    return (outer.module.rel, "" if outer.index == 0 else outer.symbol)
 
 
 def _class_node(cls: Class) -> Node:

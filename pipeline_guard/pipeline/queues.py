@@ -13,6 +13,7 @@ from pipeline_guard.program.values import External, Frame, Value
 
 PUTS = frozenset({"put", "put_nowait", "append", "appendleft", "send_nowait", "extend"})
 GETS = frozenset({"get", "get_nowait", "popleft", "pop", "receive", "receive_nowait"})
+_OPS = PUTS | GETS
 _CLASSES = ("Queue()", "deque()", "SimpleQueue()", "LifoQueue()", "PriorityQueue()", "JoinableQueue()")
 _MAKERS = frozenset(name.removesuffix("()") for name in _CLASSES) | {"bytearray", "list", "Pipe", "Channel", "field"}
 _BUFFERS = ("builtins.bytearray()", "builtins.list()")
@@ -60,13 +61,13 @@ class QueueIndex:
         for func in functions:
             for site in func.calls:
                 function = site.call.func
-                if type(function) is not ir.Attr or function.name not in PUTS | GETS or func.is_dead(site.op):
+                if type(function) is not ir.Attr or function.name not in _OPS or func.is_dead(site.op):
                     continue
                 if last_name(function.base) not in names and not _is_parameter(func, function.base):
                     continue
                 if function.name in PUTS:
                     self._record(self.puts, func, site.op, site.call, site.call.args[0] if site.call.args else None)
-                elif function.name in GETS:
+                else:
                     self._record(self.gets, func, site.op, site.call, None)
             for reference in func.references:
                 if reference.outer:
@@ -91,7 +92,7 @@ class QueueIndex:
         if id(call) in self._keys:
             return self._keys[id(call)]
         key: QueueKey | None = None
-        if type(call.func) is ir.Attr and call.func.name in PUTS | GETS:
+        if type(call.func) is ir.Attr and call.func.name in _OPS:
             values = self.evaluator.settled(self.evaluator.eval(call.func.base, Frame(func, op)))
             key = next((k for k in map(self._key, values) if k is not None), None)
         self._keys[id(call)] = key
@@ -120,7 +121,7 @@ class QueueIndex:
             return None
         for name in GETS:
             if value.path.endswith(f".{name}()"):
-                base = value.path[: -len(name) - 3]
+                base = value.path.removesuffix(f".{name}()")
                 return self._key(External(base, value.call, value.frame, value.origin))
         return None
 
@@ -148,9 +149,4 @@ def _queue_names(functions: list[Func]) -> set[str]:
 
 def _is_parameter(func: Func, node: ir.Expr) -> bool:
     """Say whether an expression is a parameter of the function or of one around it."""
-    current: Func | None = func
-    while current is not None:
-        if type(node) is ir.Name and node.id in current.params:
-            return True
-        current = current.parent
-    return False
+    return type(node) is ir.Name and any(node.id in scope.params for scope in func.enclosing())

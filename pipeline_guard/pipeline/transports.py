@@ -154,12 +154,12 @@ def _connect_call(value: External) -> tuple[ir.Call | None, Frame | None]:
 
 def _sockets_of(func: Func) -> frozenset[str]:
     """Return the parameters of a function and of those around it that are called like a socket."""
-    names: set[str] = set()
-    current: Func | None = func
-    while current is not None:
-        names |= {name for name in current.params if name.lower().endswith(("ws", "websocket", "socket"))}
-        current = current.parent
-    return frozenset(names)
+    return frozenset(
+        name
+        for scope in func.enclosing()
+        for name in scope.params
+        if name.lower().endswith(("ws", "websocket", "socket"))
+    )
 
 
 def _imports(module: Module, name: str) -> bool:

@@ -49,11 +49,15 @@ class TriggerReader:
         self.vocabulary = vocabulary
         self._hops: dict[Func, list[Hop]] = {}
         self._above: dict[Func, list[Hop]] = {}
+        self._others: dict[Func, list[Hop]] = {}  # hops of other kinds: what else a function sends
         self._causes: dict[int, Cause] = {}
         self._known_words: dict[str, str | None] = {}
 
     def read(self, hops: list[Hop]) -> dict[int, Cause]:
         """Return the cause of each hop, by ``id(hop)``."""
+        for hop in self.chains.hops:
+            if hop.kind != "response_create":
+                self._others.setdefault(hop.func, []).append(hop)
         for hop in hops:
             self._hops.setdefault(hop.func, []).append(hop)
             if hop.edge is not None:
@@ -220,8 +224,8 @@ class TriggerReader:
         """Recognise what is sent while the session is set up: after its settings, or before any message is read."""
         sent_settings = any(
             hop.op < op and not func.exclusive(func.ir.ops[hop.op].block, func.ir.ops[op].block)
-            for hop in self.chains.hops
-            if hop.kind == "auto_response" and hop.func is func
+            for hop in self._others.get(func, ())
+            if hop.kind == "auto_response"
         )
         if sent_settings and not self.chains.pumps.in_pump(func, op):
             return Cause("greeting", True, "right after the session is configured")
@@ -241,9 +245,9 @@ class TriggerReader:
         """Recognise a manual turn: the input buffer is committed (or an audio item added) just before."""
         block = func.ir.ops[op].block
         if any(
-            hop.kind == "audio_send" and hop.func is func and op - 6 <= hop.op < op
+            hop.kind == "audio_send" and op - 6 <= hop.op < op
             and not func.exclusive(func.ir.ops[hop.op].block, block)
-            for hop in self.chains.hops
+            for hop in self._others.get(func, ())
         ):  # fmt: skip
             return Cause("user_turn", True, "after the audio is sent")
         for operation in func.ir.ops[max(0, op - 6) : op]:
@@ -304,12 +308,10 @@ class TriggerReader:
         return Cause(name, True, f"{hop.edge.callee.name}()") if name is not None else None
 
     def _from_function_names(self, func: Func) -> Cause | None:
-        current: Func | None = func
-        while current is not None and current.index != 0:
-            name = self._word(current.name)
+        for scope in func.enclosing():
+            name = self._word(scope.name) if scope.index != 0 else None
             if name is not None:
-                return Cause(name, True, f"in {current.name}()")
-            current = current.parent
+                return Cause(name, True, f"in {scope.name}()")
         return None
 
     def _word(self, name: str) -> str | None:

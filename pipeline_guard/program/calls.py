@@ -74,7 +74,6 @@ class CallGraph:
         self.outgoing: dict[Func, list[Edge]] = {}
         self.incoming: dict[Func, list[Edge]] = {}
         self.unresolved: list[tuple[Func, CallSite]] = []
-        self.externals: dict[int, list[External]] = {}
         self.constructed: dict[Class, list[tuple[Func, CallSite]]] = {}
         self.implied: dict[Func, list[Edge]] = {}
         self._protocol_methods: dict[Func, list[Func]] = {}
@@ -161,7 +160,6 @@ class CallGraph:
         settled = False
         for value in values:
             if isinstance(value, External):
-                self.externals.setdefault(id(site.call), []).append(value)
                 settled = settled or not value.path.startswith("?")
             if isinstance(value, ClassValue):
                 self.constructed.setdefault(value.cls, []).append((func, site))

@@ -116,6 +116,21 @@ class Func:
         return self.module.functions[self.ir.parent] if self.ir.parent >= 0 else None
 
     @cached_property
+    def outermost(self) -> Func:
+        """The function or method at module or class level that this one is nested in; itself where it is none."""
+        function = self
+        while function.parent is not None and function.parent.index != 0:
+            function = function.parent
+        return function
+
+    def enclosing(self) -> Iterator[Func]:
+        """Yield the function, then those around it, the module's body last."""
+        function: Func | None = self
+        while function is not None:
+            yield function
+            function = function.parent
+
+    @cached_property
     def decorator_names(self) -> tuple[str, ...]:
         """The source text of each decorator, without call parentheses."""
         return tuple(ir.source(d.func if type(d) is ir.Call else d) for d in self.ir.decorators)
@@ -131,12 +146,7 @@ class Func:
     @cached_property
     def owner_class(self) -> Class | None:
         """The class whose instance ``self`` names here: that of the method, or of the method this is nested in."""
-        function: Func | None = self
-        while function is not None:
-            if function.cls is not None:
-                return function.cls
-            function = function.parent
-        return None
+        return next((function.cls for function in self.enclosing() if function.cls is not None), None)
 
     @cached_property
     def self_name(self) -> str | None:

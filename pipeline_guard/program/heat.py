@@ -78,10 +78,8 @@ def _alias_names(module: Module) -> set[str]:
     names: set[str] = {""}
     for func in module.functions:
         called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
-        current: Func | None = func
-        while current is not None and called:
-            names |= called & current.params.keys()
-            current = current.parent
+        for scope in func.enclosing() if called else ():
+            names |= called & scope.params.keys()
         for op in func.ir.ops:
             if _may_be_function(op.value):
                 names.update(last_name(target) for target in op.targets if type(target) in (ir.Attr, ir.Name))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts import ir
-from pipeline_guard.facts.extract import Unreadable, extract
+from pipeline_guard.facts.extract import Unreadable, check_syntax, extract
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.heat import GENERIC_METHODS
@@ -68,7 +68,7 @@ class Loader:
             return
         for rel, data in rest.items():
             try:
-                extract(data)
+                check_syntax(data)
             except Unreadable as error:
                 self.gaps.append(Gap(path=rel, reason=error.reason, detail=error.detail, line=error.line))
 
