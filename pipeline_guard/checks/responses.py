@@ -22,7 +22,7 @@ def outside_trigger(lane: Lane) -> Iterator[Draft]:
         where = (
             f"only {trigger.symbol}() ({trigger.path}:{trigger.line}) may"
             if trigger is not None
-            else "one trigger must"
+            else "every response must go through one trigger"
         )
         if site.role == "primitive":
             yield at_site(
