@@ -12,7 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline_guard import engine_vocabulary
 from pipeline_guard.config import Config, ConfigError
+from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.toml_files import TomlError, read_toml
 
 _KINDS = ("audio_send", "response_create", "auto_response")
@@ -26,8 +28,8 @@ _KEYS: dict[str, frozenset[str]] = {
     "inbound": frozenset({"paths"}),
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
-    "names": frozenset({"post_call", "startup", "factories"}),
-    "decorator": frozenset({"names", "receiver", "context"}),
+    "names": frozenset({"post_call", "startup", "factories", "calls"}),
+    "decorator": frozenset({"names", "receiver", "context", "by_path"}),
     "registration": frozenset({"names", "context"}),
     "base": frozenset({"names", "context", "methods"}),
     "sink": frozenset({"call", "kind"}),
@@ -35,6 +37,14 @@ _KEYS: dict[str, frozenset[str]] = {
     "guard": frozenset({"names"}),
     "silent": frozenset({"messages"}),
     "seed": frozenset({"words"}),
+    "engine": engine_vocabulary.KEYS,
+    "requests": frozenset({"methods"}),
+    "twiml": frozenset({"element", "kind", "calls", "attribute", "holds", "value"}),
+    "twiml_object": frozenset({"paths", "names", "deliver", "continues"}),
+    "twiml_value": frozenset({"name", "words"}),
+    "ended": frozenset({"messages", "exceptions"}),
+    "call_fields": frozenset({"names", "recording"}),
+    "keep": frozenset({"methods"}),
 }
 
 
@@ -93,12 +103,28 @@ class Socket:
 
 @dataclass(frozen=True)
 class EntryRule:
-    """Names that make a function an entry point, and the context it runs in."""
+    """Names that make a function an entry point, and the context it runs in.
+
+    ``by_path`` says that a first argument which is a path will do in place of the receiver's name.
+    """
 
     names: frozenset[str]
     context: str
     receiver: tuple[str, ...] = ()
     methods: frozenset[str] = frozenset()
+    by_path: bool = False
+
+
+@dataclass(frozen=True)
+class TwimlVerb:
+    """A TwiML verb: its element, the methods that write it, and (``attribute`` holding ``holds``) when it counts."""
+
+    element: str
+    kind: str
+    calls: frozenset[str]
+    attribute: str | None
+    holds: str
+    value: str | None
 
 
 @dataclass
@@ -126,6 +152,18 @@ class Vocabulary:
     seed_words: list[str] = field(default_factory=list)
     silent_messages: set[str] = field(default_factory=set)
     guard_names: list[re.Pattern[str]] = field(default_factory=list)
+    engines: EngineIndex = field(default_factory=EngineIndex)
+    verbs_of_twiml: list[TwimlVerb] = field(default_factory=list)
+    twiml_values: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    twiml_paths: list[re.Pattern[str]] = field(default_factory=list)
+    twiml_names: set[str] = field(default_factory=set)
+    twiml_continues: set[str] = field(default_factory=set)
+    twiml_delivery: set[str] = field(default_factory=set)
+    ended_messages: set[str] = field(default_factory=set)
+    ended_exceptions: set[str] = field(default_factory=set)
+    call_fields: set[str] = field(default_factory=set)
+    recording_fields: set[str] = field(default_factory=set)
+    keeps: set[str] = field(default_factory=set)
     _guards: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
@@ -155,7 +193,8 @@ class Vocabulary:
         words |= (
             {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
         )
-        words |= set(self.seed_words)
+        words |= set(self.seed_words) | self.engines.words
+        words |= {f"<{verb.element}" for verb in self.verbs_of_twiml} | self.twiml_names
         return tuple(sorted(word.encode() for word in words))
 
     def add(self, table: Mapping[str, Any], source: str) -> None:
@@ -231,7 +270,9 @@ class Vocabulary:
             self.names.setdefault(key, []).extend(words)
 
     def _add_decorator(self, entry: Mapping[str, Any]) -> None:
-        self.decorators.append(EntryRule(frozenset(entry["names"]), entry["context"], tuple(entry.get("receiver", ()))))
+        by_path = bool(entry.get("by_path", False))
+        receiver = tuple(entry.get("receiver", ()))
+        self.decorators.append(EntryRule(frozenset(entry["names"]), entry["context"], receiver, by_path=by_path))
 
     def _add_registration(self, entry: Mapping[str, Any]) -> None:
         self.registrations.append(EntryRule(frozenset(entry["names"]), entry["context"]))
@@ -255,6 +296,40 @@ class Vocabulary:
 
     def _add_seed(self, entry: Mapping[str, Any]) -> None:
         self.seed_words.extend(entry["words"])
+
+    def _add_engine(self, entry: Mapping[str, Any]) -> None:
+        self.engines.add(entry)
+
+    def _add_requests(self, entry: Mapping[str, Any]) -> None:
+        self.engines.requests.update(entry["methods"])
+
+    def _add_twiml(self, entry: Mapping[str, Any]) -> None:
+        self.verbs_of_twiml.append(
+            TwimlVerb(
+                entry["element"], entry["kind"], frozenset(entry.get("calls", ())), entry.get("attribute"),
+                entry.get("holds", ""), entry.get("value"),
+            )
+        )  # fmt: skip
+
+    def _add_twiml_value(self, entry: Mapping[str, Any]) -> None:
+        self.twiml_values.append((entry["name"], tuple(entry["words"])))
+
+    def _add_twiml_object(self, entry: Mapping[str, Any]) -> None:
+        self.twiml_paths.extend(_patterns(entry.get("paths", ())))
+        self.twiml_names.update(entry.get("names", ()))
+        self.twiml_delivery.update(entry.get("deliver", ()))
+        self.twiml_continues.update(entry.get("continues", ()))
+
+    def _add_ended(self, entry: Mapping[str, Any]) -> None:
+        self.ended_messages.update(entry.get("messages", ()))
+        self.ended_exceptions.update(entry.get("exceptions", ()))
+
+    def _add_call_fields(self, entry: Mapping[str, Any]) -> None:
+        self.call_fields.update(entry.get("names", ()))
+        self.recording_fields.update(entry.get("recording", ()))
+
+    def _add_keep(self, entry: Mapping[str, Any]) -> None:
+        self.keeps.update(entry["methods"])
 
     def _add_silent(self, entry: Mapping[str, Any]) -> None:
         self.silent_messages.update(entry["messages"])

@@ -12,10 +12,10 @@ from pipeline_guard.pipeline.audio import AudioReader
 from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.describe_audio import AudioDescriber
 from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
-from pipeline_guard.pipeline.grouping import Grouping, node_of
+from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
 from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Confidence, Context, Gap, Lane, Sender, Session, Site, Step, Trigger
+from pipeline_guard.pipeline.model import Context, Gap, Lane, Sender, Session, Site, Step, Trigger
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import MINTED, UNREADABLE, Config
@@ -53,25 +53,22 @@ class Assembler:
         self.guard_sites = GuardSites(self.guards, self.evidence)
         self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
 
-    def lanes(self, hops: list[Hop], configs: list[Config]) -> tuple[Lane, ...]:
-        """Return the lanes, those with live sites first."""
+    def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
+        """Return the lanes, those with live sites first, each with what it was made of."""
         self.note_gaps(hops, configs)
         causes = self.triggers.read([hop for hop in hops if hop.kind == "response_create"])
         grouping = Grouping(self.graph, self.reach, self.evidence)
         lanes = [
-            self._lane(provider, group.hops, group.configs, causes)
+            (self._lane(provider, group.hops, group.configs, causes), group)
             for provider, group in grouping.groups(hops, configs)
         ]
         names: dict[str, int] = {}
-        result: list[Lane] = []
-        for lane in sorted(lanes, key=_lane_order):
-            names[lane.name] = names.get(lane.name, 0) + 1
-            result.append(
-                lane
-                if names[lane.name] == 1
-                else msgspec.structs.replace(lane, name=f"{lane.name} ({names[lane.name]})")
-            )
-        return tuple(result)
+        result: list[tuple[Lane, Group]] = []
+        for lane, group in sorted(lanes, key=lambda entry: _lane_order(entry[0])):
+            count = names[lane.name] = names.get(lane.name, 0) + 1
+            named = lane if count == 1 else msgspec.structs.replace(lane, name=f"{lane.name} ({count})")
+            result.append((named, group))
+        return result
 
     # -- what could not be told
 
@@ -169,16 +166,11 @@ class Assembler:
             cause_here=cause is not None and cause.here,
             guard=guard,
             note="; ".join(note for note in notes if note),
-            confidence=self._confidence(hop),
+            confidence=self.evidence.confidence(hop),
             reached_from=self.evidence.path(hop),
             callee=_place(hop.edge.callee) if hop.edge is not None else None,
             leads_to=tuple(dict.fromkeys(_place(sink.func) for sink in hop.sinks)) if hop.sink is None else (),
         )
-
-    def _confidence(self, hop: Hop) -> Confidence:
-        if (hop.edge is not None and hop.edge.confidence == "low") or self.evidence.context(hop) == "unknown":
-            return "low"
-        return hop.confidence
 
     def _guard(self, hop: Hop) -> str:
         """Return the strongest guard on the way from a hop down to its sends."""
@@ -216,7 +208,7 @@ class Assembler:
             yield Site(
                 kind="auto_response", role="call", path=hop.func.module.rel, line=hop.line, end_line=hop.end_line,
                 column=hop.column, symbol=hop.func.symbol, context=self.evidence.context(hop),
-                value=found.pop() if len(found) == 1 else "dynamic", confidence=self._confidence(hop),
+                value=found.pop() if len(found) == 1 else "dynamic", confidence=self.evidence.confidence(hop),
                 reached_from=self.evidence.path(hop),
             )  # fmt: skip
 

@@ -9,11 +9,15 @@ from pathlib import Path
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.pipeline.assemble import Assembler
+from pipeline_guard.pipeline.beside import Beside
 from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.engines import EngineFinder
+from pipeline_guard.pipeline.evidence import ENGINE_KINDS
 from pipeline_guard.pipeline.model import Coverage, PipelineMap
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
+from pipeline_guard.pipeline.twiml import TwimlFinder
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
@@ -54,7 +58,7 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     queues = QueueIndex(graph, evaluator)
     queues.build()
     finder = SinkFinder(graph, vocabulary, queues)
-    sinks = finder.run()
+    sinks = [*finder.run(), *EngineFinder(graph, vocabulary, finder.transports).run()]
     reach = Reachability(graph, Flags(evaluator), vocabulary)
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
@@ -62,7 +66,10 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
     assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
-    lanes = assembler.lanes(hops, configs)
+    engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
+    members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
+    verbs = TwimlFinder(graph, vocabulary).run()
+    lanes, outside = Beside(graph, reach, assembler.evidence).attach(members, engines, verbs)
     analysed = len(program.modules)
     gaps = (*loader.gaps, *assembler.gaps)
     coverage = Coverage(
@@ -70,4 +77,4 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
         analysed=analysed,
         set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
     )
-    return PipelineMap(root=str(root), lanes=lanes, gaps=gaps, coverage=coverage)
+    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage)

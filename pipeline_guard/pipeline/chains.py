@@ -10,7 +10,6 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.feasible import Feasibility
 from pipeline_guard.pipeline.hops import Hop, Walk
 from pipeline_guard.pipeline.primitives import Sink
-from pipeline_guard.pipeline.pumps import Pumps
 from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import LOOPS, Func
@@ -33,7 +32,7 @@ class Chains:
         self.queues = queues
         self.vocabulary = vocabulary
         self.hops: list[Hop] = []
-        self.pumps = Pumps(graph, reach)
+        self.pumps = reach.pumps
         self._feasibility = Feasibility(graph, relays)
 
     def build(self, sinks: list[Sink]) -> list[Hop]:
@@ -46,7 +45,7 @@ class Chains:
         walk = Walk(kind)
         for sink in sinks:
             call = sink.call
-            top = self.pumps.stops(sink.func, sink.op, kind, None)
+            top = self._stops(sink.func, sink.op, kind, None)
             hop = Hop(
                 kind,
                 sink.func,
@@ -90,7 +89,7 @@ class Chains:
         below = walk.below(func, self._feasibility.switched_off(walk, func, edge))
         if not below or self._other_message(walk.kind, caller, edge.op):
             return
-        top = self.pumps.stops(caller, edge.op, walk.kind, func) or edge.kind == "register"
+        top = self._stops(caller, edge.op, walk.kind, func) or edge.kind == "register"
         if walk.kind == "audio_send":
             top = top or edge.kind in _AUDIO_SPAWN
         elif edge.kind in ("task", "thread", "executor") and self._works_off_queue(walk, func):
@@ -110,6 +109,14 @@ class Chains:
         )
         if walk.take(hop) and not top:
             walk.enqueue(caller)
+
+    def _stops(self, func: Func, op: int, kind: str, below: Func | None) -> bool:
+        """Say whether the way up ends in ``func``, coming from operation ``op`` that calls ``below``."""
+        if func.index == 0 or self.reach.entry_of(func) is not None:
+            return True
+        if kind == "audio_send":
+            return self.pumps.in_pump(func, op, audio=True) or self.pumps.is_owner(func, below)
+        return self.pumps.has_pump(func) or self.pumps.is_owner(func, below)
 
     def _other_message(self, kind: str, func: Func, op: int) -> bool:
         """Say whether a call handles a message that carries no audio (``start``, ``stop``, ``mark``)."""
@@ -157,7 +164,7 @@ class Chains:
                 if type(put.argument) is ir.Name and put.argument.id in put.func.params:
                     walk.pass_on(put.func, put.op, below)  # ``def enqueue(item): queue.put(item)``: its callers put
                     continue
-                top = self.pumps.stops(put.func, put.op, walk.kind, None)
+                top = self._stops(put.func, put.op, walk.kind, None)
                 note = "by way of a queue of work"
                 found.append(
                     Hop(

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Context, Step
+from pipeline_guard.pipeline.model import Confidence, Context, Step
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
-from pipeline_guard.program.places import module_context
+from pipeline_guard.program.places import is_script, module_context
 from pipeline_guard.program.reach import Entry, Reachability
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
+ENGINE_KINDS = frozenset({"stt", "tts"})
 # Why a call is dormant whose own place runs: what it leads to can never send.
 NOT_HERE = "what it calls can never send"
 
@@ -37,22 +38,38 @@ class Evidence:
         """Return the context of a hop: dormant also when nothing it leads to can be sent any more."""
         if id(hop) in self._starved:
             return "dormant"
-        found = self.context_at(hop.func, hop.op, None)
+        found = self.context_at(hop.func, hop.op, None, hop.kind)
         if found != "dormant" and hop.sinks and all(self._dead_sink(sink) for sink in hop.sinks):
             return "dormant"
         return found
 
-    def context_at(self, func: Func, op: int | None, sink: Sink | None) -> Context:
-        """Return the context of an operation, with the place of its file taken into account."""
+    def context_at(self, func: Func, op: int | None, sink: Sink | None, kind: str = "") -> Context:
+        """Return the context of an operation, with the place of its file taken into account.
+
+        An HTTP request that belongs to no call is "offline" for a speech engine; what it does to Realtime is live.
+        """
         place = module_context(func.module)
-        found = self.reach.context(func, op)
+        if place == "example" and kind in ENGINE_KINDS and is_script(func.module):
+            place = "offline"
+        found = self.reach.reached(func, op)
         if found == "dormant" and func not in self.reach.contexts and self._may_be_called(func):
             return place or "unknown"
         if sink is not None and found != "dormant" and self._dead_sink(sink):
             return "dormant"
-        if place is not None:
-            return place if found in ("dormant", "live", "startup", "offline", place) else found
-        return "live" if found in ("example", "startup") else found
+        if place is not None and not (place == "example" and found in ("live", "request")):
+            # What real code reaches is no example, wherever it lies.
+            return place if found == "request" or found in ("dormant", "live", "startup", "offline", place) else found
+        if found == "request":
+            return "offline" if kind in ENGINE_KINDS else "live"
+        if found == "example" or (found == "startup" and kind not in ENGINE_KINDS):
+            return "live"
+        return found
+
+    def confidence(self, hop: Hop) -> Confidence:
+        """Return how sure it is that a hop does what it is said to."""
+        if (hop.edge is not None and hop.edge.confidence == "low") or self.context(hop) == "unknown":
+            return "low"
+        return hop.confidence
 
     def why_dormant(self, hop: Hop) -> str:
         """Return why a dormant hop never runs; empty for one that runs."""
@@ -143,7 +160,7 @@ class Evidence:
         sink = hop.sinks[0]
         start = hop.edge.callee if hop.edge is not None else sink.func
         steps = [_step_of(edge) for edge in self.graph.way(start, sink.func)]
-        note = "sends response.create" if sink.kind == "response_create" else "sends audio"
+        note = _ENDS.get(sink.kind, "sends audio").format(engine=sink.engine)
         return [*steps, step_at(sink.func, sink.call.line, note)]
 
 
@@ -161,9 +178,14 @@ def _article(name: str) -> str:
     return "an" if name[:1] in "AEIOU" else "a"
 
 
+_ENDS = {
+    "response_create": "sends response.create",
+    "stt": "runs speech-to-text ({engine})",
+    "tts": "runs text-to-speech ({engine})",
+}
 _NOTES = {
     "task": "starts the task", "thread": "starts the thread", "executor": "hands to an executor",
-    "timer": "starts the timer",
+    "timer": "starts the timer", "job": "hands to a worker",
     "callback": "registers the callback", "register": "hands over the callback", "escape": "keeps a reference to",
     "call": "calls",
 }  # fmt: skip

@@ -186,15 +186,18 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to "what is the live pipeline of this backend"."""
+    """The answer to "what is the live pipeline of this backend".
+
+    ``outside`` are speech engines and TwiML verbs that run in no call of a lane: another pipeline, without Realtime.
+    """
 
     root: str
     lanes: tuple[Lane, ...]
     gaps: tuple[Gap, ...]
     coverage: Coverage
+    outside: tuple[Site, ...] = ()
 
     def sites(self) -> tuple[Site, ...]:
-        """Return the sites of every lane, ordered by place."""
-        return tuple(
-            sorted((site for lane in self.lanes for site in lane.sites), key=lambda s: (s.path, s.line, s.kind))
-        )
+        """Return the sites of every lane and those outside, ordered by place."""
+        sites = [*(site for lane in self.lanes for site in lane.sites), *self.outside]
+        return tuple(sorted(sites, key=lambda s: (s.path, s.line, s.kind)))

@@ -14,7 +14,8 @@ from pipeline_guard.program.values import Value
 class Sink:
     """A primitive: ``call`` in ``func`` hands over an event of ``kind``.
 
-    ``payload`` is the event (or the settings, for an SDK call), ``argument`` the expression that it is handed over as.
+    ``payload`` is the event (or the settings, for an SDK call), ``argument`` the expression that it is handed over as;
+    ``engine`` names a speech engine beside Realtime.
     """
 
     kind: str
@@ -26,6 +27,7 @@ class Sink:
     confidence: Confidence
     note: str = ""
     argument: ir.Expr | None = None
+    engine: str = ""
 
 
 class SinkList(list[Sink]):

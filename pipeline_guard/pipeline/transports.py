@@ -19,10 +19,11 @@ from pipeline_guard.program.values import (
     Value,
     Values,
 )
-from pipeline_guard.vocabulary import Connection, SdkCall, Vocabulary
+from pipeline_guard.vocabulary import Connection, SdkCall, Socket, Vocabulary
 
 _RECEIVES = frozenset({"recv", "receive", "receive_text", "receive_bytes"})
-_OPENERS = frozenset({"connect", "ws_connect", "aconnect_ws", "connect_ws", "WebSocketApp", "create_connection"})
+# The last names of the calls that open a client socket.
+OPENERS = frozenset({"connect", "ws_connect", "aconnect_ws", "connect_ws", "WebSocketApp", "create_connection"})
 
 
 class Transports:
@@ -85,30 +86,40 @@ class Transports:
             return None, "high"
         return "openai", "medium"
 
+    def address_given(self, call: ir.Call, name: str) -> ir.Expr | None:
+        """Return the argument that holds the address, for a call that opens a socket by this name."""
+        for socket in self.vocabulary.sockets:
+            if any(f"{name}()" in pattern.pattern.replace("\\", "") for pattern in socket.paths):
+                return _address_node(call, socket)
+        return call.args[0] if call.args else None
+
     def providers_of(self, value: External) -> list[str]:
         """Return the services that a client socket's address may belong to; empty when the address is not known."""
+        found = (self.vocabulary.provider_of(text) for text in self.addresses_of(value))
+        return [provider for provider in found if provider is not None]
+
+    def addresses_of(self, value: External) -> list[str]:
+        """Return the addresses that a client socket may lead to, ``*`` for what is not known of them."""
         for socket in self.vocabulary.sockets:
             if not any(pattern.match(value.path) for pattern in socket.paths):
                 continue
             call, frame = _connect_call(value)
             if call is None or frame is None:
                 continue
-            node = next((k.value for k in call.keywords if k.name == socket.argument), None)
-            if node is None and len(call.args) > socket.position:
-                node = call.args[socket.position]
+            node = _address_node(call, socket)
             if node is not None:
-                return self._services(self.evaluator.settled(self.evaluator.eval(node, frame)))
+                return self.texts_of(self.evaluator.settled(self.evaluator.eval(node, frame)))
         return []
 
-    def _services(self, values: Values) -> list[str]:
+    def texts_of(self, values: Values) -> list[str]:
+        """Return the texts that values may be: of an environment variable, its default."""
         found: list[str] = []
         for value in values:
-            if isinstance(value, Environment) and value.default is not None:
-                found.extend(self._services(self.evaluator.force(value.default)))
-                continue
-            provider = self.vocabulary.provider_of(text_with_gaps(value))
-            if provider is not None:
-                found.append(provider)
+            if isinstance(value, Environment):
+                if value.default is not None:
+                    found.extend(self.texts_of(self.evaluator.force(value.default)))
+            else:
+                found.append(text_with_gaps(value))
         return found
 
     def passes_on(self, func: Func, site: CallSite, argument: ir.Expr, values: Values) -> bool:
@@ -142,12 +153,19 @@ class Transports:
         return received and any(pattern.match(value.path) for pattern in self.vocabulary.inbound)
 
 
+def _address_node(call: ir.Call, socket: Socket) -> ir.Expr | None:
+    node = next((k.value for k in call.keywords if k.name == socket.argument), None)
+    if node is None and len(call.args) > socket.position:
+        node = call.args[socket.position]
+    return node
+
+
 def _connect_call(value: External) -> tuple[ir.Call | None, Frame | None]:
     """Return the call that opened a socket: the last call on its path whose name opens one."""
-    if value.call is not None and last_name(value.call.func) in _OPENERS:
+    if value.call is not None and last_name(value.call.func) in OPENERS:
         return value.call, value.frame
     origin = value.origin
-    if origin is not None and type(origin.node) is ir.Call and last_name(origin.node.func) in _OPENERS:
+    if origin is not None and type(origin.node) is ir.Call and last_name(origin.node.func) in OPENERS:
         return origin.node, origin.frame
     return None, None
 

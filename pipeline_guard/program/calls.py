@@ -14,7 +14,7 @@ from pipeline_guard.program.heat import GENERIC_METHODS, Heat
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.places import is_test
-from pipeline_guard.program.spawners import SPAWNERS, spawned_call
+from pipeline_guard.program.spawners import JOB_METHODS, SPAWNERS, spawned_call
 from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.uses import CallSite, Reference
 from pipeline_guard.program.values import (
@@ -136,8 +136,11 @@ class CallGraph:
                     continue
                 if self._heat.carries_event(func, site):
                     self._waiting.append((func, site))
-                else:
-                    self._quiet.setdefault(last_name(site.call.func), []).append((func, site))
+                    continue
+                name = last_name(site.call.func)
+                self._quiet.setdefault(name, []).append((func, site))
+                if name in JOB_METHODS and type(site.call.func) is ir.Attr:
+                    self._quiet.setdefault(last_name(site.call.func.base), []).append((func, site))
 
     def _spread_heat(self) -> bool:
         """Make the callers of hot functions hot as well; say whether any name is new."""
@@ -146,10 +149,13 @@ class CallGraph:
         for callee, edges in self.incoming.items():
             if callee.name in hot:
                 for edge in edges:
-                    if edge.kind != "escape" and edge.caller.index != 0 and edge.caller.name != "<lambda>":
-                        hot.add(edge.caller.name)
-                        if edge.caller.owner_class is not None:
-                            hot.add(edge.caller.owner_class.name)
+                    caller = edge.caller
+                    while caller.name == "<lambda>" and caller.parent is not None:
+                        caller = caller.parent
+                    if edge.kind != "escape" and caller.index != 0:
+                        hot.add(caller.name)
+                        if caller.owner_class is not None:
+                            hot.add(caller.owner_class.name)
         return len(hot) > before
 
     # -- calls
@@ -157,7 +163,7 @@ class CallGraph:
     def _resolve(self, func: Func, site: CallSite) -> bool:
         frame = Frame(func, site.op)
         values, through_parameter = self._callee(site.call.func, frame)
-        settled = False
+        settled = self._hand_to_worker(func, site, frame)
         for value in values:
             if isinstance(value, External):
                 settled = settled or not value.path.startswith("?")
@@ -169,6 +175,19 @@ class CallGraph:
                 confidence: Confidence = "medium" if through_parameter else "high"
                 self._add(func, site, target, bound, confidence)
         return settled
+
+    def _hand_to_worker(self, func: Func, site: CallSite, frame: Frame) -> bool:
+        """Add the edge of ``job.delay(x)``: a worker calls the function; say whether it is one."""
+        node = site.call.func
+        if type(node) is not ir.Attr or node.name not in JOB_METHODS:
+            return False
+        found = False
+        for value in self.evaluator.eval(node.base, frame):
+            if isinstance(value, Function) and value.func.ir.decorators:
+                call = site.call if node.name in ("delay", "send", "kiq", "s", "si") else None
+                self._edge(func, site.op, value.func, "job", call, site.call, _takes_itself(value.func), "high")
+                found = True
+        return found
 
     def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
         evaluator = self.evaluator
@@ -397,6 +416,16 @@ class CallGraph:
                 order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
                 roots.add(id(order[-1]))
         return len(roots) == 1
+
+
+def _takes_itself(job: Func) -> bool:
+    """Say whether a worker passes the job itself as the first argument (``@app.task(bind=True)``)."""
+    return any(
+        keyword.name == "bind" and type(keyword.value) is ir.Const and bool(keyword.value.value)
+        for decorator in job.ir.decorators
+        if type(decorator) is ir.Call
+        for keyword in decorator.keywords
+    )
 
 
 def _resembles(receiver: str, cls: Class) -> bool:

@@ -40,6 +40,16 @@ class Module:
         """The module's own top-level code."""
         return self.functions[0]
 
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """The dotted names of everything that the file imports, at whatever level: ``a.b`` and ``a.b.c``."""
+        return frozenset(
+            name
+            for function in self.functions
+            for imp in function.ir.imports
+            for name in (imp.module, f"{imp.module}.{imp.attr}")
+        )
+
     def __repr__(self) -> str:
         return f"Module({self.rel})"
 
@@ -208,13 +218,18 @@ class Func:
 
     @cached_property
     def attribute_chains(self) -> set[str]:
-        """The last one to three parts of every called access path (``a.b.c()`` → ``c``, ``b.c``)."""
+        """The last one to four parts of every called access path (``a.b.c()`` → ``c``, ``b.c``)."""
         return self._words.chains
 
     @cached_property
     def strings(self) -> set[str]:
         """The short strings in the function's own code."""
         return self._words.strings
+
+    @cached_property
+    def texts(self) -> set[str]:
+        """The long strings in the function's own code."""
+        return self._words.texts
 
     @cached_property
     def _words(self) -> Words:

@@ -195,3 +195,41 @@ def _subject(test: ir.Expr) -> ir.Expr:
     while type(test) is ir.Not:
         test = test.value
     return test.values[0] if type(test) is ir.Bool else test
+
+
+def held(func: Func, op: int) -> dict[str, bool]:
+    """Return what is known where an operation runs: source text of a test → its truth, for tests that can be named."""
+    known: dict[str, bool] = {}
+    stack = [(condition.test, condition.wanted) for condition in conditions(func, op)]
+    while stack:
+        test, wanted = stack.pop()
+        if type(test) is ir.Not:
+            stack.append((test.value, not wanted))
+        elif type(test) is ir.Bool:
+            if wanted is (test.op == "and"):
+                stack.extend((part, wanted) for part in test.values)
+        else:
+            text = _text_of_test(test)
+            if "…" not in text:
+                known.setdefault(text, wanted)
+    return known
+
+
+def meet(func: Func, one: int, other: int) -> bool:
+    """Say whether one run of a function can pass both operations: no ``if`` and no early exit keeps them apart."""
+    if func.exclusive(func.ir.ops[one].block, func.ir.ops[other].block):
+        return False
+    early, late = sorted((one, other))
+    blocks = func.ir.blocks
+    below = set(func.ancestors(func.ir.ops[late].block))
+    for block in func.ancestors(func.ir.ops[early].block):
+        if block not in below and blocks[block].leaves and blocks[block].kind in ("if", "else", "case", "except"):
+            return False
+    first, second = held(func, early), held(func, late)
+    return not any(second.get(text, wanted) is not wanted for text, wanted in first.items())
+
+
+def _text_of_test(test: ir.Expr) -> str:
+    if type(test) is ir.Compare and len(test.ops) == 1 and test.ops[0] in ("==", "is"):
+        return f"{ir.source(test.left)} {test.ops[0]} {ir.source(test.rights[0])}"
+    return ir.source(test)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.engine_vocabulary import imports_one_of
 from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, check_syntax, extract
 from pipeline_guard.pipeline.model import Gap
@@ -148,6 +150,13 @@ class HotNames:
         }
         self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
         self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
+        self._methods |= vocabulary.engines.methods
+        self._engines = vocabulary.engines
+        parts = [*vocabulary.engines.addresses, *(f"<{verb.element}" for verb in vocabulary.verbs_of_twiml)]
+        self._parts = re.compile("|".join(map(re.escape, parts)) or r"(?!)")
+        self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
+        self._sends = vocabulary.send_methods
+        self._near_engine: dict[Module, frozenset[str]] = {}
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._stems: set[bytes] = set()
         self._functions: set[Func] = set()
@@ -202,6 +211,8 @@ class HotNames:
                 text = current.value
                 if text in self._literals or (len(text) > 20 and any(literal in text for literal in self._literals)):
                     return True
+                if self._has_part(text):
+                    return True
         return False
 
     def _add(self, func: Func) -> None:
@@ -209,7 +220,9 @@ class HotNames:
         if func.index == 0:
             # A module whose own top level leads to a sink: what it assigns there can be imported.
             return
-        if func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
+        if func.name == "<lambda>" and func.parent is not None and func.parent not in self._functions:
+            self._add(func.parent)  # whoever hands the lambda on leads there
+        elif func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
             self._learn_name(func.name)
         cls = func.owner_class
         if cls is not None:
@@ -228,6 +241,7 @@ class HotNames:
             not func.strings.isdisjoint(self._literals)
             or not used.isdisjoint(self._literals)
             or not func.attribute_chains.isdisjoint(self._methods)
+            or self._speaks(func)
         ):
             return True
         hits = used & self._names
@@ -235,6 +249,33 @@ class HotNames:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _has_part(self, text: str) -> bool:
+        """Say whether a string holds part of an engine's address, or a TwiML verb."""
+        return ("/" in text or "<" in text) and self._parts.search(text) is not None
+
+    def _speaks(self, func: Func) -> bool:
+        """Say whether a function may run a speech engine or write TwiML, by its strings and the names it calls."""
+        if any(map(self._has_part, func.strings)) or any(map(self._has_part, func.texts)):
+            return True
+        calls = self._engine_calls(func.module)
+        return bool(calls) and not calls.isdisjoint(func.names_used | func.attribute_chains)
+
+    def _engine_calls(self, module: Module) -> frozenset[str]:
+        """Return the names whose call in a file may run an engine, by what the file imports."""
+        if module not in self._near_engine:
+            names: set[str] = set()
+            roots = {name.partition(".")[0] for name in module.imported}
+            engines = [e for root in roots for e in self._engines.roots.get(root, ())]
+            for engine in engines:
+                if imports_one_of(module.imported, engine.imports):
+                    names |= {*engine.called, *(path.rpartition(".")[2] for path in (*engine.weak, *engine.methods))}
+            if "twilio" in roots:
+                names |= self._twiml
+            if module.is_seed and any(self._has_part(text) for f in module.functions for text in (f.strings | f.texts)):
+                names |= self._sends
+            self._near_engine[module] = frozenset(names)
+        return self._near_engine[module]
 
     def _is_near(self, module: Module) -> bool:
         """Say whether a module defines something hot itself or imports from a module that does."""

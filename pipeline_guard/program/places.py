@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline_guard.pipeline.model import Context
 from pipeline_guard.program.code import Module
 
 _EXAMPLE_FOLDERS = frozenset({
     "example", "examples", "demo", "demos", "sample", "samples", "scripts", "notebooks", "tutorials", "playground",
 })  # fmt: skip
+_SCRIPT_FOLDERS = frozenset({"scripts", "tools", "bin"})
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "__tests__"})
+_NUMBERED = re.compile(r"\d+[_-]")  # a lesson of a tutorial: nothing can import a file of such a name
 _TEST_WORDS = (b"import pytest", b"import unittest", b"from unittest", b"def test", b"class Test")
 
 
@@ -18,9 +22,14 @@ def module_context(module: Module) -> Context | None:
         return "test"
     folders = {part.lower() for part in module.rel.split("/")[:-1]}
     stem = module.rel.rpartition("/")[2].lower()
-    if folders & _EXAMPLE_FOLDERS or stem.startswith(("example", "demo", "test_")):
+    if folders & _EXAMPLE_FOLDERS or _NUMBERED.match(stem) or stem.startswith(("example", "demo", "test_")):
         return "example"
     return None
+
+
+def is_script(module: Module) -> bool:
+    """Say whether a file lies among the scripts that people run by hand."""
+    return any(part.lower() in _SCRIPT_FOLDERS for part in module.rel.split("/")[:-1])
 
 
 def is_test_file(rel: str, data: bytes) -> bool:

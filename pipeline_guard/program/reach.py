@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Context
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.flow import Flags
+from pipeline_guard.program.phases import Phases
 from pipeline_guard.program.places import module_context
+from pipeline_guard.program.pumps import Pumps
 from pipeline_guard.program.values import External
 from pipeline_guard.vocabulary import EntryRule, Vocabulary
 
-# When several contexts reach one place, the first of these names it.
-RANK: tuple[Context, ...] = ("live", "startup", "post_call", "offline", "example", "test")
+# How control comes to a place: a context, or "request", an HTTP request that may have nothing to do with a call.
+Reached = Context | Literal["request"]
+# When several reach one place, the first of these names it.  What follows "live" can come out of it (a job, a clean-up).
+RANK: tuple[Reached, ...] = ("live", "request", "startup", "post_call", "offline", "example", "test")
+_CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry point: ``note`` says what makes it one."""
+    """An entry point: ``note`` says what makes it one, ``stream`` that it serves a WebSocket, not one request."""
 
     func: Func
-    context: Context
+    context: Reached
     note: str
     line: int
+    stream: bool = False
 
 
 @dataclass
@@ -36,8 +44,22 @@ class Reachability:
     flags: Flags
     vocabulary: Vocabulary
     entries: list[Entry] = field(default_factory=list)
-    contexts: dict[Func, dict[Context, Edge | Entry]] = field(default_factory=dict)
+    contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
+
+    @cached_property
+    def pumps(self) -> Pumps:
+        """The message loops of the program."""
+        return Pumps(self.graph)
+
+    @cached_property
+    def phases(self) -> Phases:
+        """When the operations of a stream's handler run."""
+        return Phases(self.pumps, self.vocabulary, self._is_stream_handler)
+
+    def _is_stream_handler(self, func: Func) -> bool:
+        entry = self.entry_of(func)
+        return entry is not None and entry.stream
 
     def find_entries(self) -> None:
         """Find the entry points."""
@@ -48,8 +70,9 @@ class Reachability:
         """Follow every edge from the entry points."""
         active = [entry for entry in self.entries if self._outer(entry.func) is None]
         while active:
+            later: dict[Reached, list[Edge]] = {}
             for context in RANK:
-                self._spread([entry for entry in active if entry.context == context], context)
+                self._spread([entry for entry in active if entry.context == context], context, later)
             reached = {func for func in self.contexts if func not in self._opened}
             self._opened |= reached
             active = [entry for entry in self.entries if self._outer(entry.func) in reached]
@@ -69,10 +92,19 @@ class Reachability:
 
     def context(self, func: Func, op: int | None = None) -> Context:
         """Return the context of a place; "dormant" when no entry point leads there or a constant flag closes it."""
+        reached = self.reached(func, op)
+        return "live" if reached == "request" else reached
+
+    def reached(self, func: Func, op: int | None = None) -> Reached:
+        """Return the same with requests told from calls."""
         if op is not None and self.flags.closed(func, op) is not None:
             return "dormant"
         found = self.contexts.get(func, {})
-        return next((context for context in RANK if context in found), "dormant")
+        for context in RANK:
+            if context in found:
+                after = context == "live" and op is not None and self.phases.after_call(func, op)
+                return "post_call" if after else context
+        return "dormant"
 
     def path(self, func: Func) -> list[Edge | Entry]:
         """Return the way from an entry point to a function: the entry, then edge by edge."""
@@ -96,25 +128,24 @@ class Reachability:
     def _module_entries(self, module: Module) -> None:
         place = module_context(module)
         for func in module.functions[1:]:
-            for context, note in self._marks(func):
-                self._enter(func, place or context, note, func.ir.line)
+            for context, note, stream in self._marks(func):
+                self._enter(func, place or context, note, func.ir.line, stream)
         for cls in module.classes:
-            rule = self._framework_base(cls)
-            if rule is not None:
+            for rule in self._framework_bases(cls):
                 for name, index in cls.ir.methods.items():
                     if name not in rule.methods:
                         continue
                     method = module.functions[index]
-                    self._enter(
-                        method, place or _as_context(rule.context), f"{cls.name}.{method.name}()", method.ir.line
-                    )
+                    context = self._refined(_as_context(rule.context), method, "")
+                    stream = rule.context == "live"
+                    self._enter(method, place or context, f"{cls.name}.{method.name}()", method.ir.line, stream)
         self._enter(module.body, place or ("live" if _is_script(module) else "startup"), "module", 1)
 
-    def _enter(self, func: Func, context: Context, note: str, line: int) -> None:
-        self.entries.append(Entry(func, context, note, line))
+    def _enter(self, func: Func, context: Reached, note: str, line: int, stream: bool = False) -> None:
+        self.entries.append(Entry(func, context, note, line, stream))
 
-    def _marks(self, func: Func) -> list[tuple[Context, str]]:
-        found: list[tuple[Context, str]] = []
+    def _marks(self, func: Func) -> list[tuple[Reached, str, bool]]:
+        found: list[tuple[Reached, str, bool]] = []
         for decorator, name in zip(func.ir.decorators, func.decorator_names, strict=True):
             receiver, _, last = name.rpartition(".")
             route = ""
@@ -126,53 +157,104 @@ class Reachability:
                 if (
                     rule.receiver
                     and not any(word in receiver.lower() for word in rule.receiver)
-                    and not route.startswith("/")
+                    and not (rule.by_path and route.startswith("/"))
                 ):
                     continue
-                found.append((self._refined(_as_context(rule.context), func, route), f"@{name} {route}".strip()))
+                context = self._refined(_as_context(rule.context), func, route)
+                found.append((context, f"@{name} {route}".strip(), rule.context == "live"))
         for edge in self.graph.incoming.get(func, ()):
             if edge.kind != "callback" or edge.site is None:
                 continue
             name = ir.source(edge.site.func).rpartition(".")[2]
             for rule in self.vocabulary.registrations:
                 if name in rule.names:
-                    found.append((self._refined(_as_context(rule.context), func, ""), f"{ir.source(edge.site.func)}()"))
+                    context = self._refined(_as_context(rule.context), func, "")
+                    found.append((context, f"{ir.source(edge.site.func)}()", rule.context == "live"))
         return found
 
-    def _refined(self, context: Context, func: Func, route: str) -> Context:
+    def _refined(self, context: Reached, func: Func, route: str) -> Reached:
+        """Say more about a handler: by its route and name, by what a telephone call's request holds, by its loops."""
+        if context not in ("live", "request"):
+            return context
         text = f"{route} {func.name}".lower()
-        if context == "live":
-            if any(word in text for word in self.vocabulary.names.get("startup", ())):
-                return "startup"
-            if any(word in text for word in self.vocabulary.names.get("post_call", ())):
-                return "post_call"
-        return context
+        if any(word in text for word in self.vocabulary.names.get("startup", ())):
+            return "startup"
+        if any(word in text for word in self.vocabulary.names.get("post_call", ())):
+            # What is spoken or asked next is spoken to a caller who is still there.
+            return "live" if "speaks" in self._signs_of_call(func, _CALL_DEPTH, set()) else "post_call"
+        if context == "live" or self.pumps.has_pump(func) or self.pumps.is_owner(func):
+            return "live"
+        signs = self._signs_of_call(func, _CALL_DEPTH, set())
+        if "recording" in signs and "speaks" not in signs:
+            return "post_call"
+        return "live" if signs or any(word in text for word in self.vocabulary.names.get("calls", ())) else "request"
 
-    def _framework_base(self, cls: Class) -> EntryRule | None:
+    def _signs_of_call(self, func: Func, depth: int, seen: set[Func]) -> set[str]:
+        """Return what shows that a handler answers a telephone call: fields of its request, TwiML that it writes.
+
+        "speaks" is TwiML by which the call goes on.
+        """
+        seen.add(func)
+        signs: set[str] = set()
+        words = func.strings | set(func.params)
+        if words & self.vocabulary.call_fields:
+            signs.add("call")
+        if words & self.vocabulary.recording_fields:
+            signs.add("recording")
+        texts = [text for text in (*func.strings, *func.texts) if "<" in text]
+        written = func.names_used & self.vocabulary.twiml_names
+        if written or any("<Response" in text for text in texts):
+            signs.add("call")
+        if (written and func.attribute_chains & self.vocabulary.twiml_continues) or any(
+            f"<{verb}" in text for text in texts for verb in self.vocabulary.twiml_continues
+        ):
+            signs.add("speaks")
+        for edge in self.graph.outgoing.get(func, ()) if depth else ():
+            if edge.kind != "escape" and edge.callee not in seen:
+                signs |= self._signs_of_call(edge.callee, depth - 1, seen)
+        for inner in func.nested:
+            if inner not in seen:
+                signs |= self._signs_of_call(inner, depth, seen)
+        return signs
+
+    def _framework_bases(self, cls: Class) -> list[EntryRule]:
         for entry in self.graph.evaluator.mro(cls):
             if isinstance(entry, External):
                 last = entry.path.rpartition(".")[2]
-                for rule in self.vocabulary.bases:
-                    if last in rule.names:
-                        return rule
-        return None
+                found = [rule for rule in self.vocabulary.bases if last in rule.names]
+                if found:
+                    return found
+        return []
 
     # -- spreading
 
-    def _spread(self, entries: list[Entry], context: Context) -> None:
+    def _spread(self, entries: list[Entry], context: Reached, later: dict[Reached, list[Edge]]) -> None:
         queue: deque[Func] = deque()
         for entry in entries:
             if context not in self.contexts.setdefault(entry.func, {}):
                 self.contexts[entry.func][context] = entry
                 queue.append(entry.func)
+        for edge in later.get(context, ()):
+            self._reach(edge, context, queue)
         while queue:
             func = queue.popleft()
-            for edge in self.graph.outgoing.get(func, ()):
-                self._reach(edge.callee, edge, context, queue)
-            for edge in self.graph.implied.get(func, ()):
-                self._reach(edge.callee, edge, context, queue)
+            for edge in (*self.graph.outgoing.get(func, ()), *self.graph.implied.get(func, ())):
+                becomes = self._becomes(edge, context)
+                if becomes == context:
+                    self._reach(edge, context, queue)
+                else:
+                    later.setdefault(becomes, []).append(edge)
 
-    def _reach(self, callee: Func, edge: Edge, context: Context, queue: deque[Func]) -> None:
+    def _becomes(self, edge: Edge, context: Reached) -> Reached:
+        """Return the context that a call leads to: a worker's job and what follows the stream are no part of it."""
+        if edge.kind == "job" and context in ("live", "request", "startup"):
+            return "post_call" if context == "live" else "offline"
+        if context == "live" and self.phases.after_call(edge.caller, edge.op):
+            return "post_call"
+        return context
+
+    def _reach(self, edge: Edge, context: Reached, queue: deque[Func]) -> None:
+        callee = edge.callee
         if context in self.contexts.get(callee, {}):
             return
         if self.flags.closed(edge.caller, edge.op) is not None:
@@ -184,7 +266,7 @@ class Reachability:
         queue.append(callee)
 
 
-def _as_context(name: str) -> Context:
+def _as_context(name: str) -> Reached:
     return next((context for context in RANK if context == name), "live")
 
 

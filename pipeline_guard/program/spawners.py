@@ -12,15 +12,18 @@ SPAWNERS = {
     "submit": "executor", "run_in_executor": "executor", "to_thread": "executor", "run_sync": "executor",
     "run_in_threadpool": "executor", "sync_to_async": "executor", "map": "executor",
     "Timer": "timer", "call_later": "timer", "call_at": "timer", "spawn_later": "timer", "add_job": "timer",
+    "delay": "job", "apply_async": "job", "enqueue": "job", "enqueue_in": "job", "enqueue_at": "job", "kiq": "job",
     "call_soon": "callback", "call_soon_threadsafe": "callback", "add_done_callback": "callback",
     "run": "call", "run_until_complete": "call", "wait_for": "call", "shield": "call", "async_to_sync": "call",
     "timeout": "call",
 }  # fmt: skip
+# Methods of a job itself that hand it to a worker (Celery, Dramatiq, RQ, TaskIQ).
+JOB_METHODS = frozenset({"delay", "apply_async", "send", "send_with_options", "kiq", "enqueue", "defer", "s", "si"})
 # How many leading arguments precede the function in a spawner that takes ``f, *args``.
 _FUNCTION_POSITION = {
     "run_in_executor": 1, "call_later": 1, "call_at": 1, "Timer": 1, "submit": 0, "to_thread": 0, "call_soon": 0,
     "call_soon_threadsafe": 0, "start_soon": 0, "run_in_threadpool": 0, "start_background_task": 0, "add_task": 0,
-    "spawn": 0, "spawn_later": 1,
+    "spawn": 0, "spawn_later": 1, "enqueue": 0,
 }  # fmt: skip
 
 
@@ -33,7 +36,7 @@ def spawned_call(outer: ir.Call, name: str, function: ir.Expr) -> ir.Call | None
         if len(outer.args) <= position:
             return None
         args = list(outer.args[position + 1 :])
-        keywords = list(outer.keywords) if name in ("to_thread", "submit", "run_in_threadpool", "add_task") else []
+        keywords = list(outer.keywords) if name in ("to_thread", "submit", "run_in_threadpool", "add_task", "enqueue") else []
     for keyword in outer.keywords:
         if keyword.name == "args" and type(keyword.value) is ir.Seq:
             args = list(keyword.value.items)

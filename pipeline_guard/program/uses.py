@@ -28,16 +28,17 @@ class Reference(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The names that are called or handed on, the access paths that are called, and the short strings."""
+    """The names that are called or handed on, the access paths that are called, the short strings and the texts."""
 
     names: set[str]
     chains: set[str]
     strings: set[str]
+    texts: set[str]
 
 
 def words_of(ops: Iterable[ir.Op]) -> Words:
     """Return the words of a function's operations."""
-    words = Words(set(), set(), set())
+    words = Words(set(), set(), set(), set())
     stack: list[ir.Expr] = []
     for op in ops:
         if op.value is not None:
@@ -47,8 +48,8 @@ def words_of(ops: Iterable[ir.Op]) -> Words:
     while stack:
         node = stack.pop()
         if type(node) is ir.Const:
-            if isinstance(node.value, str) and len(node.value) < MAX_WORD:
-                words.strings.add(node.value)
+            if isinstance(node.value, str):
+                (words.strings if len(node.value) < MAX_WORD else words.texts).add(node.value)
             continue
         if type(node) is ir.Name:
             continue
@@ -58,7 +59,7 @@ def words_of(ops: Iterable[ir.Op]) -> Words:
                 _hand_on(part, words.names)
             if type(node.func) is ir.Attr:
                 parts = ir.source(node.func).split(".")
-                words.chains.update(".".join(parts[-count:]) for count in (1, 2, 3) if len(parts) > count)
+                words.chains.update(".".join(parts[-count:]) for count in (1, 2, 3, 4) if len(parts) > count)
         elif type(node) in (ir.DictNode, ir.Seq, ir.Join):
             for part in children:
                 _hand_on(part, words.names)

@@ -1,11 +1,10 @@
-"""Where the way up ends: loops that read the caller's or the model's messages, and the functions that own a session."""
+"""Message loops: those that read the caller's or the model's messages, and the functions that own a session."""
 
 from __future__ import annotations
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import LOOPS, Func
-from pipeline_guard.program.reach import Reachability
 
 _RECEIVES = frozenset({
     "recv", "receive", "receive_text", "receive_json", "receive_bytes", "receive_str", "iter_text", "iter_json",
@@ -24,19 +23,10 @@ _STREAM_WORDS = (
 class Pumps:
     """Finds message loops and their owners."""
 
-    def __init__(self, graph: CallGraph, reach: Reachability) -> None:
+    def __init__(self, graph: CallGraph) -> None:
         self.graph = graph
-        self.reach = reach
         self._pumps: dict[tuple[Func, int, bool], bool] = {}
         self._owners: dict[Func, set[Func]] = {}
-
-    def stops(self, func: Func, op: int, kind: str, below: Func | None) -> bool:
-        """Say whether the way up ends in ``func``, coming from operation ``op`` that calls ``below``."""
-        if func.index == 0 or self.reach.entry_of(func) is not None:
-            return True
-        if kind == "audio_send":
-            return self.in_pump(func, op, audio=True) or self.is_owner(func, below)
-        return self.has_pump(func) or self.is_owner(func, below)
 
     def in_pump(self, func: Func, op: int, *, audio: bool = False) -> bool:
         """Say whether an operation stands in a loop that reads messages (for audio: or a queue, or a device)."""
@@ -80,6 +70,16 @@ class Pumps:
             }
         return bool(self._owners[func] - {below})
 
+    def runs_stream(self, func: Func, depth: int = 4) -> bool:
+        """Say whether a function stays until a stream is over: it pumps, owns pumps, or waits for one that does."""
+        if self.has_pump(func) or self.is_owner(func):
+            return True
+        return depth > 0 and any(
+            edge.kind == "call" and edge.callee.ir.is_async and self.runs_stream(edge.callee, depth - 1)
+            for edge in self.graph.outgoing.get(func, ())
+            if edge.callee is not func
+        )
+
     def _waits(self, func: Func) -> bool:
         """Say whether a function waits for what it starts: ``gather``, a task group, ``await task``, ``join``."""
         if any(ir.source(site.call.func).rpartition(".")[2] in _WAITS for site in func.calls):
@@ -96,6 +96,12 @@ class Pumps:
             type(op.value) is ir.Await and ir.source(op.value.value) in started
             for op in func.ir.ops
             if op.value is not None
+        )
+
+    def waits_from(self, func: Func, op: int) -> bool:
+        """Say whether a function still waits for what it started at or after an operation."""
+        return any(
+            site.op >= op and ir.source(site.call.func).rpartition(".")[2] in _WAITS for site in func.calls
         )
 
     def has_pump(self, func: Func) -> bool:

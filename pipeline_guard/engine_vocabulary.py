@@ -1,0 +1,128 @@
+"""Speech engines as data: which calls, requests and sockets run speech-to-text or text-to-speech.
+
+The entries are ``[[engine]]`` tables of ``rules/vocabulary`` and of the user's own files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
+KINDS = ("stt", "tts")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A speech engine.  ``name`` is "*" where the access path itself names it (a plugin of a framework).
+
+    ``calls`` are the access paths of what is called, ``methods`` last names believed on any receiver that cannot be
+    traced, ``weak`` such names believed only in a file that imports the engine; ``addresses`` are parts of the URL of a
+    request, ``sockets`` of a WebSocket; ``first`` is the constant that the client was made with.
+    """
+
+    kind: str
+    name: str
+    imports: tuple[str, ...] = ()
+    calls: tuple[re.Pattern[str], ...] = ()
+    methods: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    sockets: tuple[str, ...] = ()
+    first: str | None = None
+    called: frozenset[str] = frozenset()
+
+    def named(self, match: re.Match[str]) -> str:
+        """Return the engine's name for an access path that matched."""
+        return match.group(1).strip(".()") if self.name == "*" and match.groups() else self.name
+
+
+@dataclass
+class EngineIndex:
+    """Every engine, in the order they were read, with the questions asked for each call of a program."""
+
+    engines: list[Engine] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    events: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""
+        if entry["kind"] not in KINDS:
+            raise ValueError(f"kind {entry['kind']!r} is none of {', '.join(KINDS)}")
+        calls = tuple(entry.get("calls", ()))
+        if not any(entry.get(key) for key in ("calls", "methods", "weak", "addresses", "sockets")):
+            raise ValueError("an engine needs at least one of calls, methods, weak, addresses and sockets")
+        self.engines.append(
+            Engine(
+                entry["kind"], entry["name"], tuple(entry.get("imports", ())),
+                tuple(_pattern(glob) for glob in calls), tuple(entry.get("methods", ())), tuple(entry.get("weak", ())),
+                tuple(entry.get("addresses", ())), tuple(entry.get("sockets", ())), entry.get("first"),
+                frozenset(_last(glob) for glob in calls),
+            )
+        )  # fmt: skip
+
+    @cached_property
+    def by_name(self) -> dict[str, list[Engine]]:
+        """Last name of a callee → the engines it may run; "()" for engines whose very objects are called."""
+        found: dict[str, list[Engine]] = {}
+        for engine in self.engines:
+            names = {*engine.called, *(_last(method) for method in (*engine.methods, *engine.weak))}
+            for name in names:
+                found.setdefault(name, []).append(engine)
+        return found
+
+    @cached_property
+    def addresses(self) -> tuple[str, ...]:
+        """Parts of addresses, of requests and of sockets."""
+        return tuple(dict.fromkeys(part for e in self.engines for part in (*e.addresses, *e.sockets)))
+
+    @cached_property
+    def methods(self) -> frozenset[str]:
+        """The names that are enough by themselves, as they are written."""
+        return frozenset(method for engine in self.engines for method in engine.methods)
+
+    @cached_property
+    def roots(self) -> dict[str, list[Engine]]:
+        """First part of an import → the engines whose packages begin with it."""
+        found: dict[str, list[Engine]] = {}
+        for engine in self.engines:
+            for name in engine.imports:
+                found.setdefault(name.partition(".")[0], []).append(engine)
+        return found
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Strings of which a file that runs an engine itself holds at least one."""
+        found = {method for method in self.methods}
+        found |= set(self.addresses)
+        for engine in self.engines:
+            if not engine.methods or engine.calls:
+                found.update(engine.imports)
+        return frozenset(found)
+
+    def at_address(self, url: str, *, socket: bool) -> Engine | None:
+        """Return the engine that an address belongs to; the longest part that it contains decides."""
+        best: Engine | None = None
+        length = 0
+        for engine in self.engines:
+            for part in engine.sockets if socket else engine.addresses:
+                if len(part) > length and part in url:
+                    best, length = engine, len(part)
+        return best
+
+
+def imports_one_of(modules: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Say whether one of the imported dotted names is, or lies below, one of the wanted ones."""
+    return any(name == root or name.startswith(f"{root}.") for name in modules for root in wanted)
+
+
+def _last(path: str) -> str:
+    """Return the last name of a path; "()" for a path that ends in a call: its object is called itself."""
+    return "()" if path.endswith("()") else path.rpartition(".")[2]
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    return re.compile("(.*)".join(re.escape(part) for part in glob.split("*")) + r"\Z")

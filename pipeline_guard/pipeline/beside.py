@@ -1,0 +1,211 @@
+"""Speech beside Realtime: puts every engine and TwiML verb into the lane in whose calls it runs, or into none."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pipeline_guard.pipeline.evidence import Evidence
+from pipeline_guard.pipeline.grouping import Group
+from pipeline_guard.pipeline.hops import Hop
+from pipeline_guard.pipeline.model import Lane, Site
+from pipeline_guard.pipeline.twiml import Verb
+from pipeline_guard.program.calls import CallGraph, Edge
+from pipeline_guard.program.code import Func
+from pipeline_guard.program.flow import meet
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.reach import Reachability
+
+Above = dict[Func, set[int]]
+_DURING = frozenset({"live", "unknown", "startup"})
+
+
+@dataclass
+class _Home:
+    """A lane of Realtime: its functions with all that leads to them, its files."""
+
+    lane: Lane
+    above: Above
+    files: set[str]
+    sites: list[Site] = field(default_factory=list)
+
+
+class Beside:
+    """Attaches sites of other engines to lanes."""
+
+    def __init__(self, graph: CallGraph, reach: Reachability, evidence: Evidence) -> None:
+        self.graph = graph
+        self.reach = reach
+        self.evidence = evidence
+        self._above: dict[tuple[Func, int], Above] = {}
+        self._implied: dict[Func, list[Edge]] = {}
+        for edges in graph.implied.values():
+            for edge in edges:
+                self._implied.setdefault(edge.callee, []).append(edge)
+
+    def attach(
+        self, members: list[tuple[Lane, Group]], hops: list[Hop], verbs: list[Verb]
+    ) -> tuple[tuple[Lane, ...], tuple[Site, ...]]:
+        """Return the lanes with the sites that belong to them, and the sites that belong to no lane."""
+        homes = [self._home(lane, group) for lane, group in members]
+        own = [home for home in homes if home.lane.provider == "openai"]
+        outside: list[Site] = []
+        for hop in hops:
+            site = self._site(hop)
+            self._place(site, own, outside, self._same_call(hop, own) if site.context in _DURING else None)
+        for verb in verbs if own else ():  # without a session that speaks, TwiML is simply how this backend talks
+            site = self._verb_site(verb)
+            (self._nearest(site, own) or own)[0].sites.append(site)
+        lanes = tuple(
+            msgspec.structs.replace(home.lane, sites=_ordered((*home.lane.sites, *home.sites)))
+            if home.sites
+            else home.lane
+            for home in homes
+        )
+        return lanes, _ordered(outside)
+
+    def _place(self, site: Site, homes: list[_Home], outside: list[Site], together: list[_Home] | None) -> None:
+        """Give a site to lanes: those that share its calls; what runs outside any call, to the lane it stands next to."""
+        found = together if together is not None else self._nearest(site, homes)
+        for home in found:
+            home.sites.append(site)
+        if not found:
+            outside.append(site)
+
+    @staticmethod
+    def _nearest(site: Site, homes: list[_Home]) -> list[_Home]:
+        same = [home for home in homes if site.path in home.files]
+        if same or len(homes) < 2:
+            return (same or homes)[:1]
+        best: list[_Home] = []
+        depth = 0
+        for home in homes:
+            shared = max((_shared_folders(site.path, path) for path in home.files), default=0)
+            if shared > depth:
+                best, depth = [home], shared
+            elif shared == depth and shared:
+                best.append(home)
+        return best if len(best) == 1 else []
+
+    # -- which calls
+
+    def _home(self, lane: Lane, group: Group) -> _Home:
+        above: Above = {}
+        files = {site.path for site in lane.sites}
+        places = [(hop.func, hop.op) for hop in group.hops if self.evidence.context(hop) != "dormant"]
+        places += [(config.func, config.op or 0) for config in group.configs]
+        for func, op in places:
+            for caller, ops in self._leading_to(func, op).items():
+                above.setdefault(caller, set()).update(ops)
+        return _Home(lane, above, files)
+
+    def _leading_to(self, func: Func, op: int) -> Above:
+        """Return the functions from which an operation is reached, each with the operations that lead there."""
+        key = (func, op)
+        if key in self._above:
+            return self._above[key]
+        above: Above = {func: {op}}
+        queue = deque([func])
+        done: set[Func] = set()
+        while queue:
+            current = queue.popleft()
+            if current in done or self.reach.entry_of(current) is not None:
+                continue
+            done.add(current)
+            for edge in (*self.graph.incoming.get(current, ()), *self._implied.get(current, ())):
+                caller = edge.caller
+                if caller.index == 0 or edge.kind in ("escape", "job") or is_test(caller.module):
+                    continue
+                above.setdefault(caller, set()).add(edge.op)
+                queue.append(caller)
+        self._above[key] = above
+        return above
+
+    def _same_call(self, hop: Hop, homes: list[_Home]) -> list[_Home]:
+        """Return the lanes of which one call can pass both the lane's own sites and this one."""
+        mine = self._leading_to(hop.func, hop.op)
+        found = []
+        for home in homes:
+            shared = [func for func in mine if func in home.above]
+            if any(
+                one != other and meet(func, one, other)
+                for func in shared
+                for one in mine[func]
+                for other in home.above[func]
+            ):
+                found.append(home)
+        return found
+
+    # -- sites
+
+    def _site(self, hop: Hop) -> Site:
+        func = hop.func
+        names = sorted({sink.engine for sink in hop.sinks})
+        return Site(
+            kind=hop.kind,  # type: ignore[arg-type]
+            role="primitive" if hop.sink is not None else "call",
+            path=func.module.rel,
+            line=hop.line,
+            end_line=hop.end_line,
+            column=hop.column,
+            symbol=func.symbol,
+            context=self.evidence.context(hop),
+            engine=" or ".join(names),
+            provider="",
+            note="; ".join(note for note in (hop.note, self.evidence.why_dormant(hop)) if note),
+            confidence=self.evidence.confidence(hop),
+            reached_from=self.evidence.path(hop),
+            callee=_place_of(hop.edge.callee) if hop.edge is not None else None,
+        )
+
+    def _verb_site(self, verb: Verb) -> Site:
+        func = verb.func
+        return Site(
+            kind=verb.kind,  # type: ignore[arg-type]
+            path=func.module.rel,
+            line=verb.line,
+            end_line=verb.end_line,
+            column=verb.column,
+            symbol=func.symbol,
+            context=self.evidence.context_at(func, verb.op, None, verb.kind),
+            engine="twilio",
+            value=verb.value,
+            provider="",
+            note=_told(verb),
+            confidence=verb.confidence,
+            reached_from=self.evidence.path_to(func, verb.line),
+        )
+
+
+def _told(verb: Verb) -> str:
+    parts = []
+    if verb.beside is not None:
+        parts.append(f"{'before' if verb.first else 'after'} the <Stream> in line {verb.beside}")
+    if verb.update:
+        parts.append("sent to a running call")
+    if verb.listens and verb.kind in ("twiml_gather", "twiml_transcription"):
+        parts.append("listens to speech")
+    return "; ".join(parts)
+
+
+def _place_of(func: Func) -> str:
+    return f"{func.module.rel}:{func.symbol}"
+
+
+def _shared_folders(one: str, other: str) -> int:
+    count = 0
+    for left, right in zip(one.split("/")[:-1], other.split("/")[:-1], strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _ordered(sites: Iterable[Site]) -> tuple[Site, ...]:
+    found: dict[tuple[str, int, int, str, str | None], Site] = {}
+    for site in sites:
+        found.setdefault((site.path, site.line, site.column, site.kind, site.role), site)
+    return tuple(sorted(found.values(), key=lambda s: (s.path, s.line, s.kind, s.column)))

@@ -1,0 +1,236 @@
+"""Finds the calls that run a speech engine beside Realtime: recognisers, synthesisers, their HTTP requests and sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline_guard.engine_vocabulary import Engine, imports_one_of
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.model import Confidence
+from pipeline_guard.pipeline.primitives import Sink, SinkList
+from pipeline_guard.pipeline.transports import OPENERS, Transports
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.spawners import SPAWNERS
+from pipeline_guard.program.trees import last_name
+from pipeline_guard.program.uses import CallSite
+from pipeline_guard.program.value_lists import text_with_gaps
+from pipeline_guard.program.values import (
+    UNKNOWN,
+    External,
+    Frame,
+    JsonText,
+    Literal,
+    Mapping,
+    Parameter,
+    Text,
+)
+from pipeline_guard.vocabulary import Vocabulary
+
+# Fields of a JSON message that carry speech (to a recogniser) or what is to be spoken (to a synthesiser).
+_SPEECH_FIELDS = {
+    "stt": frozenset({"audio", "audio_data", "audio_chunk", "audio_base_64", "audio_base64", "chunk", "samples"}),
+    "tts": frozenset({"text", "transcript", "input", "speak", "sentence"}),
+}
+_ADDRESS_WORDS = ("url", "uri", "endpoint", "api", "host", "addr", "base")
+_PREPARED = ("build_request()", "requests.Request()", "urllib.request.Request()", "Request().prepare()")
+
+
+@dataclass
+class EngineFinder:
+    """Collects the sinks of kinds "stt" and "tts"."""
+
+    graph: CallGraph
+    vocabulary: Vocabulary
+    transports: Transports
+
+    def run(self) -> list[Sink]:
+        """Return every call that runs an engine, each once, in the order of files and lines."""
+        sinks = SinkList()
+        for func in list(self.graph.program.functions()):
+            if is_test(func.module):
+                continue
+            for site in func.calls:
+                if not func.is_dead(site.op) and id(site.call) not in self._resolved:
+                    self._look(func, site, sinks)
+            self._look_at_references(func, sinks)
+        return sorted(sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
+
+    @cached_property
+    def _resolved(self) -> set[int]:
+        """The calls that lead to a function of the program: whatever its name, it is that function's affair."""
+        return {
+            id(edge.site)
+            for edges in self.graph.outgoing.values()
+            for edge in edges
+            if edge.kind != "register" and not is_test(edge.callee.module)
+        }
+
+    def _look(self, func: Func, site: CallSite, sinks: SinkList) -> None:
+        call = site.call
+        found = self._by_callee(func, site.op, call.func) or self._by_address(func, site)
+        if found is None:
+            return
+        engine, name, confidence = found
+        argument = call.args[0] if call.args else next((k.value for k in call.keywords if k.name), None)
+        sinks.add(
+            Sink(engine.kind, func, site.op, call, None, "openai", confidence, "", argument, name)
+        )
+
+    # -- by what is called
+
+    def _by_callee(self, func: Func, op: int, callee: ir.Expr) -> tuple[Engine, str, Confidence] | None:
+        engines = self.vocabulary.engines
+        candidates = engines.by_name.get(last_name(callee), ())
+        if not candidates and "()" in engines.by_name:
+            candidates = [e for e in engines.by_name["()"] if self._uses(func.module, e)]
+        if not candidates:
+            return None
+        values = self.graph.evaluator.settled(self.graph.evaluator.eval(callee, Frame(func, op)))
+        for engine in candidates:
+            for value in values:
+                if isinstance(value, External):
+                    name = self._by_path(engine, value)
+                    if name is not None:
+                        return engine, name, "high"
+        if any(not _is_vague(value) for value in values):
+            return None
+        text = ir.source(callee)
+        for engine in candidates:
+            if any(_ends_in(text, method) for method in engine.methods):
+                return engine, engine.name, "medium"
+            if any(_ends_in(text, method) for method in engine.weak) and self._uses(func.module, engine):
+                return engine, engine.name, "medium"
+        return None
+
+    def _by_path(self, engine: Engine, value: External) -> str | None:
+        """Return the engine's name when an access path is one of its calls."""
+        if engine.first is not None and not self._made_with(value, engine.first):
+            return None
+        for pattern in engine.calls:
+            match = pattern.match(value.path)
+            if match is not None:
+                return engine.named(match)
+        if any("." in method and _ends_in(value.path, method) for method in engine.methods):
+            return engine.name
+        return None
+
+    def _made_with(self, value: External, first: str) -> bool:
+        """Say whether the client at the root of an access path was made with a constant (``boto3.client("polly")``)."""
+        made = [(value.call, value.frame)]
+        if value.origin is not None and type(value.origin.node) is ir.Call:
+            made.append((value.origin.node, value.origin.frame))
+        for call, frame in made:
+            if call is None or frame is None:
+                continue
+            nodes = [*call.args[:1], *(k.value for k in call.keywords if k.name in ("service_name", "task"))]
+            for node in nodes:
+                if any(isinstance(v, Literal) and v.value == first for v in self.graph.evaluator.eval(node, frame)):
+                    return True
+        return False
+
+    def _uses(self, module: Module, engine: Engine) -> bool:
+        return imports_one_of(module.imported, engine.imports)
+
+    def _look_at_references(self, func: Func, sinks: SinkList) -> None:
+        """Find engines handed to an executor unbound: ``asyncio.to_thread(client.recognize, request)``."""
+        for reference in func.references:
+            if not reference.outer or type(reference.node) is not ir.Attr or func.is_dead(reference.op):
+                continue
+            outer = reference.outer[0]
+            if last_name(outer.func) not in SPAWNERS or reference.node.name not in self.vocabulary.engines.by_name:
+                continue
+            found = self._by_callee(func, reference.op, reference.node)
+            if found is not None:
+                engine, name, confidence = found
+                sinks.add(Sink(engine.kind, func, reference.op, outer, None, "openai", confidence, "", None, name))
+
+    # -- by where it leads
+
+    def _by_address(self, func: Func, site: CallSite) -> tuple[Engine, str, Confidence] | None:
+        call = site.call
+        name = last_name(call.func)
+        engines = self.vocabulary.engines
+        if name in engines.requests and (found := self._request(func, site)) is not None:
+            return found, found.name, "high"
+        if name in OPENERS:
+            for text in self._texts(self.transports.address_given(call, name), Frame(func, site.op)):
+                engine = engines.at_address(text, socket=True)
+                if engine is not None:
+                    return engine, engine.name, "high"
+        if name in self.vocabulary.send_methods and type(call.func) is ir.Attr:
+            return self._sent_on_socket(func, site, call.func.base)
+        return None
+
+    def _request(self, func: Func, site: CallSite) -> Engine | None:
+        call = site.call
+        frame = Frame(func, site.op)
+        nodes = [*call.args[:2], *(k.value for k in call.keywords if k.name in ("url", "request"))]
+        for node in nodes:
+            if not _looks_like_address(node):
+                continue
+            for text in self._texts(node, frame):
+                engine = self.vocabulary.engines.at_address(text, socket=False)
+                if engine is not None:
+                    return engine
+        return None
+
+    def _sent_on_socket(self, func: Func, site: CallSite, receiver: ir.Expr) -> tuple[Engine, str, Confidence] | None:
+        evaluator = self.graph.evaluator
+        frame = Frame(func, site.op)
+        for value in evaluator.settled(evaluator.eval(receiver, frame)):
+            if not isinstance(value, External):
+                continue
+            for text in self.transports.addresses_of(value):
+                engine = self.vocabulary.engines.at_address(text, socket=True)
+                if engine is not None and self._carries_speech(engine.kind, site.call, frame):
+                    return engine, engine.name, "high"
+        return None
+
+    def _carries_speech(self, kind: str, call: ir.Call, frame: Frame) -> bool:
+        """Say whether a message to an engine's socket is audio or text to speak, not its control protocol."""
+        if not call.args:
+            return False
+        values = self.graph.evaluator.eval(call.args[0], frame)
+        fields: set[str] = set()
+        structured = False
+        for value in [inner for v in values for inner in (v.inner if isinstance(v, JsonText) else (v,))]:
+            if isinstance(value, Mapping):
+                structured = True
+                fields |= set(value.entries)
+            elif isinstance(value, (Literal, Text)):
+                structured = True
+                fields |= {word for word in _SPEECH_FIELDS[kind] if f'"{word}"' in text_with_gaps(value)}
+        return bool(fields & _SPEECH_FIELDS[kind]) if structured else kind == "stt"
+
+    def _texts(self, node: ir.Expr | None, frame: Frame) -> Iterable[str]:
+        if node is None:
+            return
+        evaluator = self.graph.evaluator
+        for value in evaluator.settled(evaluator.eval(node, frame)):
+            if isinstance(value, External) and value.path.endswith(_PREPARED) and value.call is not None:
+                inner = value.frame or frame
+                for part in [*value.call.args[:2], *(k.value for k in value.call.keywords if k.name == "url")]:
+                    yield from self._texts(part, inner)
+            else:
+                yield from self.transports.texts_of([value])
+
+
+def _looks_like_address(node: ir.Expr) -> bool:
+    """Say whether an argument may be an address, before anything is evaluated: ``.get("name")`` is common."""
+    if type(node) is ir.Const:
+        return isinstance(node.value, str) and "/" in node.value
+    if type(node) in (ir.Name, ir.Attr):
+        return any(word in last_name(node).lower() for word in (*_ADDRESS_WORDS, "request", "req"))
+    return type(node) in (ir.Join, ir.Merge, ir.Call)
+
+
+def _is_vague(value: object) -> bool:
+    return value is UNKNOWN or isinstance(value, Parameter) or (isinstance(value, Literal) and value.value is None)
+
+
+def _ends_in(text: str, method: str) -> bool:
+    return text == method or text.endswith(f".{method}")
