@@ -109,9 +109,20 @@ class EngineIndex:
         length = 0
         for engine in self.engines:
             for part in engine.sockets if socket else engine.addresses:
-                if len(part) > length and part in url:
+                if len(part) > length and _stands_in(part, url):
                     best, length = engine, len(part)
         return best
+
+
+def _stands_in(part: str, url: str) -> bool:
+    """Say whether an address holds a part up to the end of a word: "/tts" stands in "/tts/stream", not in "/ttsx"."""
+    index = url.find(part)
+    while index >= 0:
+        after = url[index + len(part) : index + len(part) + 1]
+        if not (after.isalnum() or after == "_") or not part[-1].isalnum():
+            return True
+        index = url.find(part, index + 1)
+    return False
 
 
 def imports_one_of(modules: Iterable[str], wanted: Iterable[str]) -> bool:

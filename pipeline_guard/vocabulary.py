@@ -28,7 +28,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "inbound": frozenset({"paths"}),
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
-    "names": frozenset({"post_call", "startup", "factories", "calls"}),
+    "names": frozenset({"post_call", "startup", "factories", "calls", "after"}),
     "decorator": frozenset({"names", "receiver", "context", "by_path"}),
     "registration": frozenset({"names", "context"}),
     "base": frozenset({"names", "context", "methods"}),

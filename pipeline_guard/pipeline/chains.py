@@ -7,6 +7,7 @@ that starts such a loop.  What starts that function starts a call, not an audio 
 from __future__ import annotations
 
 from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.evidence import ENGINE_KINDS
 from pipeline_guard.pipeline.feasible import Feasibility
 from pipeline_guard.pipeline.hops import Hop, Walk
 from pipeline_guard.pipeline.primitives import Sink
@@ -18,6 +19,7 @@ from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.vocabulary import Vocabulary
 
+_ZEROS = frozenset("\x00\xff\x7f")  # silence in linear and in μ-law samples
 _AUDIO_SPAWN = ("task", "thread", "executor", "timer", "callback", "register")
 
 
@@ -32,6 +34,7 @@ class Chains:
         self.queues = queues
         self.vocabulary = vocabulary
         self.hops: list[Hop] = []
+        self._putters: set[Func] = set()
         self.pumps = reach.pumps
         self._feasibility = Feasibility(graph, relays)
 
@@ -60,15 +63,19 @@ class Chains:
                 (sink,),
             )
             walk.take(hop)
-            if not top:
+            if not top or self._fed_by_queue(walk.kind, hop):
                 walk.enqueue(sink.func)
         while walk.queue:
             func = walk.queue.popleft()
             walk.queued.discard(func)
             for edge in list(self.graph.calls_of(func)):
                 self._climb(walk, func, edge)
-            if kind == "response_create":
+            if kind in ("response_create", "tts"):
                 for put in self._worker_puts(walk, func):
+                    if kind == "tts":  # a queue of sentences is the engine's own affair: who fills it has them spoken
+                        self._putters.add(put.func)
+                        walk.pass_on(put.func, put.op, put.sinks)
+                        continue
                     walk.take(put)
                     if not put.top:
                         walk.enqueue(put.func)
@@ -78,6 +85,8 @@ class Chains:
         """Go from a function that leads to a sink to one of its callers."""
         caller = edge.caller
         if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
+            return
+        if walk.kind in ENGINE_KINDS and (self._helps_itself(walk, func, edge) or _is_silence(edge.call)):
             return
         starts = walk.kind == "audio_send" and edge.kind in ("task", "thread", "executor", "timer")
         if starts and any(func.loop_of(op) is not None for op in walk.ops.get(func, ())):
@@ -107,14 +116,33 @@ class Chains:
             edge.confidence,
             tuple(below),
         )
-        if walk.take(hop) and not top:
+        if walk.take(hop) and (not top or self._fed_by_queue(walk.kind, hop)):
             walk.enqueue(caller)
+
+    def _helps_itself(self, walk: Walk, func: Func, edge: Edge) -> bool:
+        """Say whether a function finds by itself what an engine works on: who calls it hands neither audio nor text.
+
+        One that runs the engine itself counts as its wrapper, and a closure shares the buffer of those around it.
+        """
+        if any(name != func.self_name for name in func.params):
+            return False
+        if edge.kind in ("task", "thread", "executor", "timer"):
+            return True
+        runs = func in self._putters or any(
+            sink.func is func for sinks in walk.ops.get(func, {}).values() for sink in sinks
+        )
+        return not runs and (walk.kind == "tts" or func.parent is None or func.parent.index == 0)
 
     def _stops(self, func: Func, op: int, kind: str, below: Func | None) -> bool:
         """Say whether the way up ends in ``func``, coming from operation ``op`` that calls ``below``."""
-        if func.index == 0 or self.reach.entry_of(func) is not None:
+        if func.index == 0:
             return True
-        if kind == "audio_send":
+        if self.reach.entry_of(func) is not None:
+            # A worker's job is handed its work by somebody.
+            return kind not in ENGINE_KINDS or all(edge.kind != "job" for edge in self.graph.calls_of(func))
+        if kind in ENGINE_KINDS and func.ir.is_generator:
+            return False  # who asks it for the next piece drives it
+        if kind == "audio_send" or kind in ENGINE_KINDS:
             return self.pumps.in_pump(func, op, audio=True) or self.pumps.is_owner(func, below)
         return self.pumps.has_pump(func) or self.pumps.is_owner(func, below)
 
@@ -144,6 +172,10 @@ class Chains:
                 if any(get.func is func and entry.first <= get.op < entry.last for get in gets):
                     return key
         return None
+
+    def _fed_by_queue(self, kind: str, hop: Hop) -> bool:
+        """Say whether what is to be spoken comes out of a queue here: whoever puts it there has it spoken."""
+        return kind == "tts" and self._queue_around(hop.func, hop.op) is not None
 
     def _is_worker(self, func: Func) -> bool:
         """Say whether a function runs beside the call: somebody starts it as a task or thread."""
@@ -183,6 +215,16 @@ class Chains:
                     )
                 )
         return found
+
+
+def _is_silence(call: ir.Call | None) -> bool:
+    """Say whether a call hands on nothing but zeros (``send(b"\\x00" * 160)``): that keeps a stream alive."""
+    for arg in call.args if call is not None else ():
+        parts = ir.children(arg) if type(arg) is ir.Other else [arg]
+        for part in parts:
+            if type(part) is ir.Const and isinstance(part.value, str) and part.value and set(part.value) <= _ZEROS:
+                return True
+    return False
 
 
 def _is_program_start(module_body: Func, edge: Edge) -> bool:

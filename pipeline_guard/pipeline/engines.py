@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from pipeline_guard.engine_vocabulary import Engine, imports_one_of
 from pipeline_guard.facts import ir
@@ -39,6 +40,14 @@ _ADDRESS_WORDS = ("url", "uri", "endpoint", "api", "host", "addr", "base")
 _PREPARED = ("build_request()", "requests.Request()", "urllib.request.Request()", "Request().prepare()")
 
 
+class Run(NamedTuple):
+    """What a call runs: the engine, the name it goes by here, and how sure that is."""
+
+    engine: Engine
+    name: str
+    confidence: Confidence
+
+
 @dataclass
 class EngineFinder:
     """Collects the sinks of kinds "stt" and "tts"."""
@@ -71,40 +80,40 @@ class EngineFinder:
 
     def _look(self, func: Func, site: CallSite, sinks: SinkList) -> None:
         call = site.call
-        found = self._by_callee(func, site.op, call.func) or self._by_address(func, site)
-        if found is None:
-            return
-        engine, name, confidence = found
+        found = list(self._by_callee(func, site.op, call.func))
+        if not found:
+            found = [run for run in [self._by_address(func, site)] if run is not None]
         argument = call.args[0] if call.args else next((k.value for k in call.keywords if k.name), None)
-        sinks.add(
-            Sink(engine.kind, func, site.op, call, None, "openai", confidence, "", argument, name)
-        )
+        for run in found:
+            kind = run.engine.kind
+            sinks.add(Sink(kind, func, site.op, call, None, "openai", run.confidence, "", argument, run.name))
 
     # -- by what is called
 
-    def _by_callee(self, func: Func, op: int, callee: ir.Expr) -> tuple[Engine, str, Confidence] | None:
+    def _by_callee(self, func: Func, op: int, callee: ir.Expr) -> Iterator[Run]:
+        """Yield what a call runs, at most one engine of a kind (a voice pipeline is a recogniser and a synthesiser)."""
         engines = self.vocabulary.engines
-        candidates = engines.by_name.get(last_name(callee), ())
-        if not candidates and "()" in engines.by_name:
-            candidates = [e for e in engines.by_name["()"] if self._uses(func.module, e)]
+        candidates = list(engines.by_name.get(last_name(callee), ()))
+        candidates += [e for e in engines.by_name.get("()", ()) if self._uses(func.module, e)]
         if not candidates:
-            return None
+            return
         values = self.graph.evaluator.settled(self.graph.evaluator.eval(callee, Frame(func, op)))
+        done: set[str] = set()
         for engine in candidates:
-            for value in values:
-                if isinstance(value, External):
-                    name = self._by_path(engine, value)
-                    if name is not None:
-                        return engine, name, "high"
-        if any(not _is_vague(value) for value in values):
-            return None
+            names = [self._by_path(engine, value) for value in values if isinstance(value, External)]
+            name = next((name for name in names if name is not None), None)
+            if name is not None and engine.kind not in done:
+                done.add(engine.kind)
+                yield Run(engine, name, "high")
+        if done or any(not _is_vague(value) for value in values):
+            return
         text = ir.source(callee)
         for engine in candidates:
-            if any(_ends_in(text, method) for method in engine.methods):
-                return engine, engine.name, "medium"
-            if any(_ends_in(text, method) for method in engine.weak) and self._uses(func.module, engine):
-                return engine, engine.name, "medium"
-        return None
+            strong = any(_ends_in(text, method) for method in engine.methods)
+            weak = any(_ends_in(text, method) for method in engine.weak) and self._uses(func.module, engine)
+            if strong or weak:
+                yield Run(engine, engine.name, "medium")
+                return
 
     def _by_path(self, engine: Engine, value: External) -> str | None:
         """Return the engine's name when an access path is one of its calls."""
@@ -143,24 +152,23 @@ class EngineFinder:
             outer = reference.outer[0]
             if last_name(outer.func) not in SPAWNERS or reference.node.name not in self.vocabulary.engines.by_name:
                 continue
-            found = self._by_callee(func, reference.op, reference.node)
-            if found is not None:
-                engine, name, confidence = found
-                sinks.add(Sink(engine.kind, func, reference.op, outer, None, "openai", confidence, "", None, name))
+            for run in self._by_callee(func, reference.op, reference.node):
+                kind = run.engine.kind
+                sinks.add(Sink(kind, func, reference.op, outer, None, "openai", run.confidence, "", None, run.name))
 
     # -- by where it leads
 
-    def _by_address(self, func: Func, site: CallSite) -> tuple[Engine, str, Confidence] | None:
+    def _by_address(self, func: Func, site: CallSite) -> Run | None:
         call = site.call
         name = last_name(call.func)
         engines = self.vocabulary.engines
-        if name in engines.requests and (found := self._request(func, site)) is not None:
-            return found, found.name, "high"
+        if name in engines.requests and not _is_decorator(func, call) and (found := self._request(func, site)) is not None:
+            return Run(found, found.name, "high")
         if name in OPENERS:
             for text in self._texts(self.transports.address_given(call, name), Frame(func, site.op)):
                 engine = engines.at_address(text, socket=True)
                 if engine is not None:
-                    return engine, engine.name, "high"
+                    return Run(engine, engine.name, "high")
         if name in self.vocabulary.send_methods and type(call.func) is ir.Attr:
             return self._sent_on_socket(func, site, call.func.base)
         return None
@@ -178,7 +186,7 @@ class EngineFinder:
                     return engine
         return None
 
-    def _sent_on_socket(self, func: Func, site: CallSite, receiver: ir.Expr) -> tuple[Engine, str, Confidence] | None:
+    def _sent_on_socket(self, func: Func, site: CallSite, receiver: ir.Expr) -> Run | None:
         evaluator = self.graph.evaluator
         frame = Frame(func, site.op)
         for value in evaluator.settled(evaluator.eval(receiver, frame)):
@@ -187,7 +195,7 @@ class EngineFinder:
             for text in self.transports.addresses_of(value):
                 engine = self.vocabulary.engines.at_address(text, socket=True)
                 if engine is not None and self._carries_speech(engine.kind, site.call, frame):
-                    return engine, engine.name, "high"
+                    return Run(engine, engine.name, "high")
         return None
 
     def _carries_speech(self, kind: str, call: ir.Call, frame: Frame) -> bool:
@@ -226,6 +234,16 @@ def _looks_like_address(node: ir.Expr) -> bool:
     if type(node) in (ir.Name, ir.Attr):
         return any(word in last_name(node).lower() for word in (*_ADDRESS_WORDS, "request", "req"))
     return type(node) in (ir.Join, ir.Merge, ir.Call)
+
+
+def _is_decorator(func: Func, call: ir.Call) -> bool:
+    """Say whether a call decorates a function: ``@router.post("/tts")`` serves an address, it does not ask one."""
+    return any(
+        type(decorator) is ir.Call and decorator.line == call.line and decorator.column == call.column
+        for function in func.module.functions
+        if function.parent is func
+        for decorator in function.ir.decorators
+    )
 
 
 def _is_vague(value: object) -> bool:

@@ -49,9 +49,9 @@ class Evidence:
         An HTTP request that belongs to no call is "offline" for a speech engine; what it does to Realtime is live.
         """
         place = module_context(func.module)
-        if place == "example" and kind in ENGINE_KINDS and is_script(func.module):
-            place = "offline"
         found = self.reach.reached(func, op)
+        if place == "example" and kind in ENGINE_KINDS and is_script(func.module) and found in ("example", "dormant"):
+            return "offline"
         if found == "dormant" and func not in self.reach.contexts and self._may_be_called(func):
             return place or "unknown"
         if sink is not None and found != "dormant" and self._dead_sink(sink):

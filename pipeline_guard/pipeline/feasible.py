@@ -35,7 +35,7 @@ class Feasibility:
         constants = {
             name: bool(values[0].value)
             for name, thunk in env.items()
-            if type(thunk.node) in (ir.Const, ir.Name, ir.Attr)
+            if type(thunk.node) in (ir.Const, ir.Name, ir.Attr) and not _grows(thunk)
             for values in [evaluator.force(thunk)]
             if len(values) == 1 and isinstance(values[0], Literal)
         }
@@ -87,6 +87,16 @@ class Feasibility:
             isinstance(value, Function) and value.func not in self.relays and value.func.name != "<lambda>"
             for value in values
         )
+
+
+def _grows(thunk: Thunk) -> bool:
+    """Say whether an argument is a name that is added to (``text += …``): what it begins with says nothing."""
+    if type(thunk.node) is not ir.Name:
+        return False
+    function, env = thunk.frame.func, thunk.frame.env
+    if env is not None and thunk.node.id in env and env[thunk.node.id] is not thunk:
+        return _grows(env[thunk.node.id])
+    return any(function.ir.ops[index].kind == "aug" for index in function.definitions.get(thunk.node.id, ()))
 
 
 def _truth(test: ir.Expr, constants: dict[str, bool]) -> bool | None:

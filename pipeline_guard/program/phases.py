@@ -85,7 +85,7 @@ class Phases:
 
         Only the handler itself is judged: elsewhere a loop may wait for the first message and go on.
         """
-        if not self.is_handler(func.outermost):
+        if not self.is_handler(func):
             return False
         blocks = func.ir.blocks
         ends = [

@@ -22,6 +22,11 @@ from pipeline_guard.vocabulary import EntryRule, Vocabulary
 Reached = Context | Literal["request"]
 # When several reach one place, the first of these names it.  What follows "live" can come out of it (a job, a clean-up).
 RANK: tuple[Reached, ...] = ("live", "request", "startup", "post_call", "offline", "example", "test")
+# What a handler calls that turns an HTTP request into a WebSocket, or reads one.
+_SERVES_SOCKET = frozenset({
+    "WebSocketResponse", "receive_text", "receive_json", "receive_bytes", "iter_text", "iter_json", "iter_bytes",
+    "websocket_accept", "accept_connection",
+})  # fmt: skip
 _CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
 
@@ -182,10 +187,12 @@ class Reachability:
         if any(word in text for word in self.vocabulary.names.get("post_call", ())):
             # What is spoken or asked next is spoken to a caller who is still there.
             return "live" if "speaks" in self._signs_of_call(func, _CALL_DEPTH, set()) else "post_call"
-        if context == "live" or self.pumps.has_pump(func) or self.pumps.is_owner(func):
+        if context == "live" or func.names_used & _SERVES_SOCKET or func.attribute_chains & _SERVES_SOCKET:
             return "live"
         signs = self._signs_of_call(func, _CALL_DEPTH, set())
         if "recording" in signs and "speaks" not in signs:
+            return "post_call"
+        if not signs and any(word in text for word in self.vocabulary.names.get("after", ())):
             return "post_call"
         return "live" if signs or any(word in text for word in self.vocabulary.names.get("calls", ())) else "request"
 
