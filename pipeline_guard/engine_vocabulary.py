@@ -6,13 +6,15 @@ The entries are ``[[engine]]`` tables of ``rules/vocabulary`` and of the user's 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
 KINDS = ("stt", "tts")
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+([^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE)
+_NAME = re.compile(rb"\w+")
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,20 @@ class Engine:
     kind: str
     name: str
     imports: tuple[str, ...] = ()
-    calls: tuple[re.Pattern[str], ...] = ()
     methods: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
     first: str | None = None
-    called: frozenset[str] = frozenset()
+    calls: tuple[str, ...] = ()
+
+    @cached_property
+    def patterns(self) -> dict[str, list[re.Pattern[str]]]:
+        """Last name of a path → its patterns, compiled when a call of the name is met."""
+        found: dict[str, list[re.Pattern[str]]] = {}
+        for glob in self.calls:
+            found.setdefault(_last(glob), []).append(_pattern(glob))
+        return found
 
     def named(self, match: re.Match[str]) -> str:
         """Return the engine's name for an access path that matched."""
@@ -58,9 +67,9 @@ class EngineIndex:
         self.engines.append(
             Engine(
                 entry["kind"], entry["name"], tuple(entry.get("imports", ())),
-                tuple(_pattern(glob) for glob in calls), tuple(entry.get("methods", ())), tuple(entry.get("weak", ())),
+                tuple(entry.get("methods", ())), tuple(entry.get("weak", ())),
                 tuple(entry.get("addresses", ())), tuple(entry.get("sockets", ())), entry.get("first"),
-                frozenset(_last(glob) for glob in calls),
+                calls,
             )
         )  # fmt: skip
 
@@ -69,7 +78,7 @@ class EngineIndex:
         """Last name of a callee → the engines it may run; "()" for engines whose very objects are called."""
         found: dict[str, list[Engine]] = {}
         for engine in self.engines:
-            names = {*engine.called, *(_last(method) for method in (*engine.methods, *engine.weak))}
+            names = {_last(path) for path in (*engine.calls, *engine.methods, *engine.weak)}
             for name in names:
                 found.setdefault(name, []).append(engine)
         return found
@@ -95,13 +104,41 @@ class EngineIndex:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """Strings of which a file that runs an engine itself holds at least one."""
-        found = {method for method in self.methods}
-        found |= set(self.addresses)
+        """Strings of which a file that runs an engine itself, without importing one, holds at least one."""
+        return frozenset({*self.methods, *self.addresses})
+
+    def is_imported_in(self, data: bytes) -> bool:
+        """Say whether the text of a file imports the package of an engine (whatever else it does with it)."""
+        wanted = self._packages
+        for match in _IMPORT.finditer(data):
+            parent, names, plain = match.groups()
+            if parent is None:
+                if any(name.split()[:1] and _below(name.split()[0], wanted) for name in plain.split(b",")):
+                    return True
+            elif _below(parent, wanted) or (
+                parent in self._parents
+                and any(b"%s.%s" % (parent, name) in wanted for name in _NAME.findall(names) or [b""])
+            ):
+                return True
+            elif b"(" in names and parent in self._parents:
+                return True  # the names follow on further lines
+        return False
+
+    @cached_property
+    def _packages(self) -> frozenset[bytes]:
+        """The packages by whose import alone an engine is used: no name of its own tells its calls."""
+        found: set[str] = set()
         for engine in self.engines:
-            if not engine.methods or engine.calls:
-                found.update(engine.imports)
-        return frozenset(found)
+            enough = {_last(method) for method in engine.methods}
+            for root in engine.imports:
+                paths = [path for path in engine.calls if path.startswith((f"{root}.", f"{root}*"))]
+                if not paths or any(_last(path) not in enough for path in paths):
+                    found.add(root)
+        return frozenset(name.encode() for name in found)
+
+    @cached_property
+    def _parents(self) -> frozenset[bytes]:
+        return frozenset(name.rpartition(b".")[0] for name in self._packages if b"." in name)
 
     def at_address(self, url: str, *, socket: bool) -> Engine | None:
         """Return the engine that an address belongs to; the longest part that it contains decides."""
@@ -125,9 +162,13 @@ def _stands_in(part: str, url: str) -> bool:
     return False
 
 
-def imports_one_of(modules: Iterable[str], wanted: Iterable[str]) -> bool:
-    """Say whether one of the imported dotted names is, or lies below, one of the wanted ones."""
-    return any(name == root or name.startswith(f"{root}.") for name in modules for root in wanted)
+def _below(name: bytes, wanted: frozenset[bytes]) -> bool:
+    """Say whether a dotted name, or one above it, is wanted."""
+    while name:
+        if name in wanted:
+            return True
+        name = name.rpartition(b".")[0]
+    return False
 
 
 def _last(path: str) -> str:

@@ -195,7 +195,12 @@ class Vocabulary:
         )
         words |= set(self.seed_words) | self.engines.words
         words |= {f"<{verb.element}" for verb in self.verbs_of_twiml} | self.twiml_names
-        return tuple(sorted(word.encode() for word in words))
+        # Whoever holds a longer word holds the shorter one in it.
+        kept: list[str] = []
+        for word in sorted(words, key=len):
+            if not any(shorter in word for shorter in kept):
+                kept.append(word)
+        return tuple(sorted(word.encode() for word in kept))
 
     def add(self, table: Mapping[str, Any], source: str) -> None:
         """Take in the tables of one vocabulary file.  Raises ConfigError naming ``source`` and the key."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from pipeline_guard.engine_vocabulary import Engine, imports_one_of
+from pipeline_guard.engine_vocabulary import Engine
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
 from pipeline_guard.pipeline.primitives import Sink, SinkList
@@ -55,6 +55,7 @@ class EngineFinder:
     graph: CallGraph
     vocabulary: Vocabulary
     transports: Transports
+    _objects: dict[Module, list[Engine]] = field(default_factory=dict)
 
     def run(self) -> list[Sink]:
         """Return every call that runs an engine, each once, in the order of files and lines."""
@@ -94,7 +95,7 @@ class EngineFinder:
         """Yield what a call runs, at most one engine of a kind (a voice pipeline is a recogniser and a synthesiser)."""
         engines = self.vocabulary.engines
         candidates = list(engines.by_name.get(last_name(callee), ()))
-        candidates += [e for e in engines.by_name.get("()", ()) if self._uses(func.module, e)]
+        candidates += self._called_objects(func.module)
         if not candidates:
             return
         values = self.graph.evaluator.settled(self.graph.evaluator.eval(callee, Frame(func, op)))
@@ -110,7 +111,7 @@ class EngineFinder:
         text = ir.source(callee)
         for engine in candidates:
             strong = any(_ends_in(text, method) for method in engine.methods)
-            weak = any(_ends_in(text, method) for method in engine.weak) and self._uses(func.module, engine)
+            weak = any(_ends_in(text, method) for method in engine.weak) and _uses(func.module, engine)
             if strong or weak:
                 yield Run(engine, engine.name, "medium")
                 return
@@ -119,7 +120,8 @@ class EngineFinder:
         """Return the engine's name when an access path is one of its calls."""
         if engine.first is not None and not self._made_with(value, engine.first):
             return None
-        for pattern in engine.calls:
+        last = "()" if value.path.endswith("()") else value.path.rpartition(".")[2]
+        for pattern in engine.patterns.get(last, ()):
             match = pattern.match(value.path)
             if match is not None:
                 return engine.named(match)
@@ -141,8 +143,12 @@ class EngineFinder:
                     return True
         return False
 
-    def _uses(self, module: Module, engine: Engine) -> bool:
-        return imports_one_of(module.imported, engine.imports)
+    def _called_objects(self, module: Module) -> list[Engine]:
+        """Return the engines whose very objects are called that a file may use."""
+        if module not in self._objects:
+            engines = self.vocabulary.engines.by_name.get("()", ())
+            self._objects[module] = [engine for engine in engines if _uses(module, engine)]
+        return self._objects[module]
 
     def _look_at_references(self, func: Func, sinks: SinkList) -> None:
         """Find engines handed to an executor unbound: ``asyncio.to_thread(client.recognize, request)``."""
@@ -244,6 +250,10 @@ def _is_decorator(func: Func, call: ir.Call) -> bool:
         if function.parent is func
         for decorator in function.ir.decorators
     )
+
+
+def _uses(module: Module, engine: Engine) -> bool:
+    return not module.imported.isdisjoint(engine.imports)
 
 
 def _is_vague(value: object) -> bool:

@@ -119,7 +119,7 @@ class TwimlFinder:
                 return origin if origin is not None else site.call, "high"
         if type(callee) is ir.Attr and all(v is UNKNOWN or isinstance(v, Parameter) for v in values):
             name = last_name(callee.base).lower()
-            imports = any(name.startswith("twilio.twiml") for name in func.module.imported)
+            imports = "twilio.twiml" in func.module.imported
             if imports and any(word in name for word in _RECEIVERS):
                 return ir.source(callee.base), "medium"
         return None, "low"

@@ -42,13 +42,13 @@ class Module:
 
     @cached_property
     def imported(self) -> frozenset[str]:
-        """The dotted names of everything that the file imports, at whatever level: ``a.b`` and ``a.b.c``."""
-        return frozenset(
-            name
-            for function in self.functions
-            for imp in function.ir.imports
-            for name in (imp.module, f"{imp.module}.{imp.attr}")
-        )
+        """The dotted names of all that the file imports, with those above them: "a", "a.b" and "a.b.c"."""
+        names: set[str] = set()
+        for function in self.functions:
+            for imp in function.ir.imports:
+                parts = [*imp.module.split("."), imp.attr or ""]
+                names.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+        return frozenset(names)
 
     def __repr__(self) -> str:
         return f"Module({self.rel})"

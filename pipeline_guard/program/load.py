@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
-from pipeline_guard.engine_vocabulary import imports_one_of
 from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, check_syntax, extract
 from pipeline_guard.pipeline.model import Gap
@@ -49,7 +48,7 @@ class Loader:
             if self.progress is not None and index % 256 == 0:
                 self.progress("reading", index, total)
             data = self._read(rel, path)
-            if data is not None and any(literal in data for literal in literals) and not is_test_file(rel, data):
+            if data is not None and self._may_matter(data, literals) and not is_test_file(rel, data):
                 self.seeds.append(rel)
                 self._seed_set.add(rel)
         for index, rel in enumerate(self.seeds):
@@ -60,6 +59,9 @@ class Loader:
             self._follow(program)
         self._check_the_rest(program)
         return program
+
+    def _may_matter(self, data: bytes, literals: tuple[bytes, ...]) -> bool:
+        return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
 
     def _check_the_rest(self, program: Program) -> None:
         """Parse what was set aside as well, where that costs little: a file that does not parse must not go unseen."""
@@ -268,8 +270,8 @@ class HotNames:
             roots = {name.partition(".")[0] for name in module.imported}
             engines = [e for root in roots for e in self._engines.roots.get(root, ())]
             for engine in engines:
-                if imports_one_of(module.imported, engine.imports):
-                    names |= {*engine.called, *(path.rpartition(".")[2] for path in (*engine.weak, *engine.methods))}
+                if not module.imported.isdisjoint(engine.imports):
+                    names |= {path.rpartition(".")[2] for path in (*engine.calls, *engine.weak, *engine.methods)}
             if "twilio" in roots:
                 names |= self._twiml
             if module.is_seed and any(self._has_part(text) for f in module.functions for text in (f.strings | f.texts)):
