@@ -45,6 +45,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "ended": frozenset({"messages", "exceptions"}),
     "call_fields": frozenset({"names", "recording"}),
     "keep": frozenset({"methods"}),
+    "brain": frozenset({"methods"}),
 }
 
 
@@ -164,6 +165,7 @@ class Vocabulary:
     call_fields: set[str] = field(default_factory=set)
     recording_fields: set[str] = field(default_factory=set)
     keeps: set[str] = field(default_factory=set)
+    brains: set[str] = field(default_factory=set)
     _guards: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
@@ -335,6 +337,9 @@ class Vocabulary:
 
     def _add_keep(self, entry: Mapping[str, Any]) -> None:
         self.keeps.update(entry["methods"])
+
+    def _add_brain(self, entry: Mapping[str, Any]) -> None:
+        self.brains.update(entry["methods"])
 
     def _add_silent(self, entry: Mapping[str, Any]) -> None:
         self.silent_messages.update(entry["messages"])

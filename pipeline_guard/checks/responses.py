@@ -14,10 +14,14 @@ _RECOVERING = frozenset({"recovery", "error_retry"})
 
 
 def outside_trigger(lane: Lane) -> Iterator[Draft]:
-    """PG201: a send of response.create, or a call that leads to one, past the one trigger."""
-    trigger = _canonical(lane)
-    for site in _live_responses(lane):
-        if trigger is not None and _is_through(site, trigger):
+    """PG201: a send of response.create, or a call that leads to one, past the one trigger.
+
+    A greeting that goes past a trigger which exists is PG303's.
+    """
+    trigger = canonical_trigger(lane)
+    greetings = set(map(id, greeting_sites(lane)))
+    for site in _outside(lane, trigger):
+        if id(site) in greetings:
             continue
         where = (
             f"only {trigger.symbol}() ({trigger.path}:{trigger.line}) may"
@@ -28,15 +32,31 @@ def outside_trigger(lane: Lane) -> Iterator[Draft]:
             yield at_site(
                 site, f"{site.symbol}() sends response.create itself; {where}. Two of them answer one turn twice."
             )
-        elif site.callee in site.leads_to and not _same_home(site):
+        else:
             name = (site.callee or "").rpartition(":")[2]
             yield at_site(site, f"{name}() is a wrapper that sends response.create for its caller; {where}.")
+
+
+def greeting_sites(lane: Lane) -> list[Site]:
+    """Return the places where a greeting is created past the lane's trigger; none where there is no trigger."""
+    trigger = canonical_trigger(lane)
+    if trigger is None:
+        return []
+    return [site for site in _outside(lane, trigger) if site.trigger == "greeting"]
+
+
+def _outside(lane: Lane, trigger: Trigger | None) -> Iterator[Site]:
+    for site in _live_responses(lane):
+        if trigger is not None and _is_through(site, trigger):
+            continue
+        if site.role == "primitive" or (site.callee in site.leads_to and not _same_home(site)):
+            yield site
 
 
 def no_single_trigger(lane: Lane) -> Iterator[Draft]:
     """PG202: responses are created, but by several functions and none of them is the trigger."""
     live = [trigger for trigger in lane.triggers if trigger.context not in QUIET]
-    if len(live) < 2 or _canonical(lane) is not None:
+    if len(live) < 2 or canonical_trigger(lane) is not None:
         return
     places = tuple(step for trigger in live for step in trigger.sites)
     names = ", ".join(f"{trigger.symbol}()" for trigger in live)
@@ -121,7 +141,8 @@ def _same_home(site: Site) -> bool:
     return theirs[0] == ours[0] or len(theirs) == 1 or len(ours) == 1  # a plain function of the file has no class
 
 
-def _canonical(lane: Lane) -> Trigger | None:
+def canonical_trigger(lane: Lane) -> Trigger | None:
+    """Return the lane's one trigger, or None."""
     return next((trigger for trigger in lane.triggers if trigger.canonical), None)
 
 

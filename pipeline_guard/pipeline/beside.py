@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,12 +12,14 @@ from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.grouping import Group
 from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Lane, Site
+from pipeline_guard.pipeline.transcripts import Fate, TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import meet
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.switches import Switches
 
 Above = dict[Func, set[int]]
 _DURING = frozenset({"live", "unknown", "startup"})
@@ -36,10 +38,21 @@ class _Home:
 class Beside:
     """Attaches sites of other engines to lanes."""
 
-    def __init__(self, graph: CallGraph, reach: Reachability, evidence: Evidence) -> None:
+    def __init__(
+        self,
+        graph: CallGraph,
+        reach: Reachability,
+        evidence: Evidence,
+        transcripts: TranscriptReader,
+        is_marked: Callable[[Func], bool],
+    ) -> None:
         self.graph = graph
         self.reach = reach
         self.evidence = evidence
+        self.transcripts = transcripts
+        self.is_marked = is_marked
+        self.switches = Switches(graph.evaluator)
+        self._fates: dict[int, Fate] = {}
         self._above: dict[tuple[Func, int], Above] = {}
         self._implied: dict[Func, list[Edge]] = {}
         for edges in graph.implied.values():
@@ -144,6 +157,7 @@ class Beside:
     def _site(self, hop: Hop) -> Site:
         func = hop.func
         names = sorted({sink.engine for sink in hop.sinks})
+        fate = self._fate(hop) if hop.kind == "stt" else None
         return Site(
             kind=hop.kind,  # type: ignore[arg-type]
             role="primitive" if hop.sink is not None else "call",
@@ -159,7 +173,32 @@ class Beside:
             confidence=self.evidence.confidence(hop),
             reached_from=self.evidence.path(hop),
             callee=_place_of(hop.edge.callee) if hop.edge is not None else None,
+            value=fate.value if fate is not None else None,
+            effects=fate.effects if fate is not None else (),
+            flag=self._flag(hop.func, hop.op),
+            marked=self.is_marked(func),
         )
+
+    def _fate(self, hop: Hop) -> Fate:
+        """Return where the text of what a hop leads to goes; "feeds_back" of one engine decides for all."""
+        fates = []
+        for sink in hop.sinks:
+            if id(sink) not in self._fates:
+                self._fates[id(sink)] = self.transcripts.fate(sink)
+            fates.append(self._fates[id(sink)])
+        return next((f for value in ("feeds_back", "unknown") for f in fates if f.value == value), fates[0])
+
+    def _flag(self, func: Func, op: int) -> str | None:
+        """Return the setting that must be changed before an operation runs, here or on the way from the entry point."""
+        switch = self.switches.off(func, op)
+        if switch is not None:
+            return switch.name
+        for part in self.reach.path(func):
+            if isinstance(part, Edge):
+                switch = self.switches.off(part.caller, part.op)
+                if switch is not None:
+                    return switch.name
+        return None
 
     def _verb_site(self, verb: Verb) -> Site:
         func = verb.func
@@ -172,9 +211,11 @@ class Beside:
             symbol=func.symbol,
             context=self.evidence.context_at(func, verb.op, None, verb.kind),
             engine="twilio",
-            value=verb.value,
+            value="dtmf" if verb.kind == "twiml_gather" and not verb.listens else verb.value,
             provider="",
             note=_told(verb),
+            beside="update" if verb.update else None if verb.beside is None else "before" if verb.first else "after",
+            flag=self._flag(func, verb.op),
             confidence=verb.confidence,
             reached_from=self.evidence.path_to(func, verb.line),
         )

@@ -17,6 +17,7 @@ from pipeline_guard.pipeline.model import Coverage, PipelineMap
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
+from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import TwimlFinder
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
@@ -69,7 +70,14 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
     members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
     verbs = TwimlFinder(graph, vocabulary).run()
-    lanes, outside = Beside(graph, reach, assembler.evidence).attach(members, engines, verbs)
+    realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
+    transcripts = TranscriptReader(
+        graph, reach, queues, vocabulary,
+        frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
+        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS),
+    )  # fmt: skip
+    beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
+    lanes, outside = beside.attach(members, engines, verbs)
     analysed = len(program.modules)
     gaps = (*loader.gaps, *assembler.gaps)
     coverage = Coverage(

@@ -30,6 +30,8 @@ Role = Literal["primitive", "call", "start", "loop"]
 Context = Literal["live", "post_call", "offline", "startup", "test", "example", "dormant", "unknown"]
 AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
 Policy = Literal["client", "server"]
+# Where a TwiML verb stands to the stream of its document; "update": it is given to a running call.
+Beside = Literal["before", "after", "update"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -52,6 +54,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a
     call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
     an ``except``), not one above or below.
+
+    ``value`` of a speech-to-text site says where its text goes ("feeds_back" into the conversation, "log_only",
+    "unknown"), and ``effects`` how: the way of the text to what it changes.  ``beside`` says where a TwiML verb stands
+    to the stream; ``flag`` names the environment variable or setting that must be changed before the site runs;
+    ``marked`` says that a comment declares it to be used after the call only.
     """
 
     kind: Kind
@@ -73,6 +80,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     leads_to: tuple[str, ...] = ()
     callee: str | None = None
     cause_here: bool = False
+    effects: tuple[Step, ...] = ()
+    beside: Beside | None = None
+    flag: str | None = None
+    marked: bool = False
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,9 @@ from pipeline_guard.vocabulary import Vocabulary
 
 # Bytes of files without a telltale word that are parsed for their syntax alone (about 0.2 s).
 MAX_CHECKED = 1_000_000
+# What a comment says that declares speech-to-text to be used after the call only, and how far above a function it may be.
+OFFLINE_MARK = b"OFFLINE ONLY (post-call)"
+_LINES_ABOVE = 3
 
 
 class Loader:
@@ -37,6 +40,7 @@ class Loader:
         self._data: dict[str, bytes] = {}
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
+        self._marks: dict[str, list[int]] = {}
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
@@ -59,6 +63,19 @@ class Loader:
             self._follow(program)
         self._check_the_rest(program)
         return program
+
+    def is_marked_offline(self, func: Func) -> bool:
+        """Say whether a comment in a function, just above it or at the top of its file says: used after the call only."""
+        rel = func.module.rel
+        if rel not in self._marks:
+            data = self._data.get(rel, b"")
+            lines = data.decode("utf-8", "replace").splitlines() if OFFLINE_MARK in data else []
+            mark = OFFLINE_MARK.decode()
+            self._marks[rel] = [n for n, line in enumerate(lines, 1) if mark in line.partition("#")[2]]
+        first = min((f.ir.line for f in func.module.functions[1:]), default=1)
+        outer = func.outermost
+        begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
+        return any(begin <= line <= end or line < first for line in self._marks[rel])
 
     def _may_matter(self, data: bytes, literals: tuple[bytes, ...]) -> bool:
         return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)

@@ -28,6 +28,10 @@ SITE_KEYS = (
     "leads_to",
     "callee",
     "cause_here",
+    "effects",
+    "beside",
+    "flag",
+    "marked",
     "reached_from",
     "confidence",
 )

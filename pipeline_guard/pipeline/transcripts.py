@@ -1,0 +1,336 @@
+"""Follows the text that a recogniser returns: back into the conversation, into state that live code reads, or away."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.evidence import step_at
+from pipeline_guard.pipeline.model import Step
+from pipeline_guard.pipeline.primitives import Sink
+from pipeline_guard.pipeline.queues import GETS, QueueIndex
+from pipeline_guard.program.calls import CallGraph, Edge
+from pipeline_guard.program.code import Class, Func, Module
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.trees import last_name, walk
+from pipeline_guard.vocabulary import Vocabulary
+
+MAX_PLACES = 400
+_REGISTERS = frozenset({"on", "connect", "add_listener", "subscribe", "on_transcript", "add_event_handler"})
+_RECEIVES = frozenset({"recv", "receive", "receive_json", "receive_str", "receive_text", "events", "__anext__"})
+_HANDLING = frozenset({"callback", "register"})
+
+
+class Fate(NamedTuple):
+    """Where a text goes ("feeds_back", "log_only", "unknown"), and the way there."""
+
+    value: str
+    effects: tuple[Step, ...] = ()
+
+
+class _Place(NamedTuple):
+    """A variable that holds the text: a name in a function, or (``func`` None) an attribute of a class, a global."""
+
+    func: Func | None
+    name: str
+    owner: Class | Module | None = None
+
+
+@dataclass
+class TranscriptReader:
+    """Answers what becomes of the text of speech-to-text sinks.
+
+    ``leading`` are the functions whose calls lead to a send to Realtime.
+    """
+
+    graph: CallGraph
+    reach: Reachability
+    queues: QueueIndex
+    vocabulary: Vocabulary
+    leading: frozenset[Func]
+    sends: frozenset[int]
+
+    def fate(self, sink: Sink) -> Fate:
+        """Return the fate of one sink's text."""
+        return _Trace(self, sink).run()
+
+    @cached_property
+    def attribute_readers(self) -> dict[str, list[tuple[Func, int]]]:
+        """Attribute name → the operations that read it."""
+        found: dict[str, list[tuple[Func, int]]] = {}
+        for func in self.graph.program.functions():
+            for index, op in enumerate(func.ir.ops):
+                if op.value is not None:
+                    for name in {n.name for n in walk(op.value) if type(n) is ir.Attr}:
+                        found.setdefault(name, []).append((func, index))
+        return found
+
+    def is_live(self, func: Func, op: int) -> bool:
+        """Say whether an operation runs during a call."""
+        return self.reach.reached(func, op) == "live"
+
+
+class _Trace:
+    """One walk along a text."""
+
+    def __init__(self, reader: TranscriptReader, sink: Sink) -> None:
+        self.reader = reader
+        self.graph = reader.graph
+        self.sink = sink
+        self.kept = False
+        self.queue: deque[_Place] = deque()
+        self.came: dict[_Place, tuple[_Place | None, Step]] = {}
+        self.found: tuple[_Place | None, Step] | None = None
+        self._returned: set[Func] = set()
+
+    def run(self) -> Fate:
+        sink = self.sink
+        start = step_at(sink.func, sink.call.line, f"text from {sink.engine}")
+        self._result(sink.func, sink.op, None, start)
+        for place, step in self._handlers():
+            self._reach(place, None, step)
+        while self.queue and self.found is None and len(self.came) < MAX_PLACES:
+            place = self.queue.popleft()
+            if place.func is not None:
+                self._spread(place.func, place)
+            else:
+                self._read_elsewhere(place)
+        if self.found is not None:
+            return Fate("feeds_back", self._way(start))
+        return Fate("log_only" if self.kept else "unknown")
+
+    def _way(self, start: Step) -> tuple[Step, ...]:
+        assert self.found is not None
+        steps: list[Step] = [self.found[1]]
+        place = self.found[0]
+        while place is not None:
+            before, step = self.came[place]
+            steps.append(step)
+            place = before
+        steps.append(start)
+        steps.reverse()
+        return tuple(dict.fromkeys(steps))[:12]
+
+    def _reach(self, place: _Place, before: _Place | None, step: Step) -> None:
+        if place not in self.came and place != before:
+            self.came[place] = (before, step)
+            self.queue.append(place)
+
+    # -- where the text first appears
+
+    def _handlers(self) -> Iterator[tuple[_Place, Step]]:
+        """Yield what a streaming engine calls back with, and what is read from its socket."""
+        owner = self.sink.func.owner_class
+        functions = owner.own_functions if owner is not None else [self.sink.func, *self.sink.func.outermost.nested]
+        callee = self.sink.call.func
+        receiver = ir.source(callee.base) if type(callee) is ir.Attr else ""
+        for func in functions:
+            for edge in self.graph.outgoing.get(func, ()):
+                if edge.kind in _HANDLING and edge.site is not None and last_name(edge.site.func) in _REGISTERS:
+                    for name in edge.callee.params:
+                        if name != edge.callee.self_name:
+                            note = f"called back by {self.sink.engine}"
+                            yield _Place(edge.callee, name), step_at(edge.callee, edge.callee.ir.line, note)
+            for op in func.ir.ops if receiver and receiver != "self" else ():
+                if op.kind == "assign" and op.value is not None and self._comes_from(op.value, receiver):
+                    for name in _names(op.targets):
+                        yield _Place(func, name), step_at(func, op.line, f"read from {receiver}")
+
+    @staticmethod
+    def _comes_from(node: ir.Expr, receiver: str) -> bool:
+        if type(node) is ir.Elem and ir.source(node.value) == receiver:
+            return True
+        return any(
+            type(n) is ir.Call and type(n.func) is ir.Attr and n.func.name in _RECEIVES and ir.source(n.func.base) == receiver
+            for n in walk(node)
+        )
+
+    def _result(self, func: Func, op: int, before: _Place | None, step: Step) -> None:
+        """Take in what an operation does with the text that appears in it: assigns, returns or hands it on."""
+        operation = func.ir.ops[op]
+        self._assigned(func, op, before, step)
+        if operation.kind in ("return", "yield"):
+            self._returned_from(func, before, step)
+        if operation.value is not None:
+            for site in func.calls:
+                if site.op == op and site.call is not self.sink.call:
+                    self._handed(func, op, site.call, before, step, None)
+
+    def _assigned(self, func: Func, op: int, before: _Place | None, step: Step) -> None:
+        for target in func.ir.ops[op].targets:
+            for node in _flat(target):
+                self._stored(func, op, node, before, step)
+
+    def _stored(self, func: Func, op: int, node: ir.Expr, before: _Place | None, step: Step) -> None:
+        while type(node) is ir.Sub:
+            node = node.base
+        line = func.ir.ops[op].line
+        if type(node) is ir.Name:
+            if node.id in func.ir.globals or self._is_global(func, node.id):
+                self._reach(_Place(None, node.id, func.module), before, step_at(func, line, f"kept in {node.id}"))
+            else:
+                home = next((f for f in func.enclosing() if node.id in f.definitions or node.id in f.params), func)
+                self._reach(_Place(home, node.id), before, step)
+        elif type(node) is ir.Attr:
+            owner = func.owner_class
+            note = f"kept in {ir.source(node)}"
+            self._reach(_Place(None, node.name, owner or func.module), before, step_at(func, line, note))
+
+    @staticmethod
+    def _is_global(func: Func, name: str) -> bool:
+        return not any(
+            name in scope.definitions or name in scope.params for scope in func.enclosing() if scope.index != 0
+        )
+
+    # -- inside a function
+
+    def _spread(self, func: Func, place: _Place) -> None:
+        scopes = [func, *_below(func)]
+        for scope in scopes:
+            if scope is not func and place.name in scope.params:
+                continue
+            for index, op in enumerate(scope.ir.ops):
+                if op.value is None or not _mentions(op.value, place.name):
+                    continue
+                step = step_at(scope, op.line)
+                self._assigned(scope, index, place, step)
+                if op.kind in ("return", "yield"):
+                    self._returned_from(scope, place, step)
+                for site in scope.calls:
+                    if site.op == index:
+                        self._handed(scope, index, site.call, place, step, place.name)
+            self._decides(scope, place)
+
+    def _decides(self, func: Func, place: _Place) -> None:
+        """Take in attributes that are set under a condition on the text: a state machine moves on."""
+        for block in func.ir.blocks:
+            if block.test is not None and block.kind in ("if", "else", "case") and _mentions(block.test, place.name):
+                for index in range(block.first, block.last):
+                    for target in func.ir.ops[index].targets:
+                        if type(target) is ir.Attr:
+                            self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
+
+    def _returned_from(self, func: Func, before: _Place | None, step: Step) -> None:
+        if func in self._returned:
+            return
+        self._returned.add(func)
+        for edge in list(self.graph.calls_of(func)):
+            if edge.kind in ("call", "executor", "task") and not is_test(edge.caller.module) and edge.site is not None:
+                self._result(edge.caller, edge.op, before, step_at(edge.caller, edge.line, f"returned by {func.name}()"))
+
+    def _handed(
+        self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None
+    ) -> None:
+        """Take in a call that is given the text; without a name the whole operation is the text."""
+        nodes = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if name is not None and not any(_mentions(node, name) for node in nodes):
+            return
+        if name is None and not any(self._holds_sink(node) for node in nodes):
+            return
+        if id(call) in self.reader.sends and self._counts(func, op):
+            self.found = (place, step_at(func, call.line, "sent to Realtime"))
+            return
+        last = last_name(call.func)
+        edges = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        for edge in edges:
+            if edge.callee in self.reader.leading and self._counts(func, op):
+                self.found = (place, step_at(func, call.line, f"{edge.callee.name}() takes it to Realtime"))
+                return
+            for parameter in self._parameters(edge, call, name):
+                note = f"handed to {edge.callee.name}()"
+                self._reach(_Place(edge.callee, parameter), place, step_at(func, call.line, note))
+        if edges:
+            return
+        key = self.reader.queues.key_of(func, op, call)
+        if key is not None and last not in GETS:
+            for get in self.reader.queues.gets.get(key, ()):
+                self._result(get.func, get.op, place, step_at(func, call.line, "put on a queue"))
+            return
+        if self._is_brain(call) and self.reader.is_live(func, op):
+            self.found = (place, step_at(func, call.line, "a model answers it during the call"))
+            return
+        if last in self.reader.vocabulary.keeps:
+            self.kept = True
+        elif type(call.func) is ir.Attr and last in ("append", "extend", "add", "update", "setdefault", "insert"):
+            self._stored(func, op, call.func.base, place, step)
+
+    def _holds_sink(self, node: ir.Expr) -> bool:
+        return True if node is self.sink.call else any(n is self.sink.call for n in walk(node))
+
+    def _parameters(self, edge: Edge, call: ir.Call, name: str | None) -> Iterable[str]:
+        names = list(edge.callee.params)
+        offset = 1 if edge.bound and names and edge.callee.self_name == names[0] else 0
+        for index, arg in enumerate(call.args):
+            hit = self._holds_sink(arg) if name is None else _mentions(arg, name)
+            if hit and index + offset < len(names):
+                yield names[index + offset]
+        for keyword in call.keywords:
+            hit = self._holds_sink(keyword.value) if name is None else _mentions(keyword.value, name)
+            if hit and keyword.name in names:
+                yield keyword.name
+
+    def _is_brain(self, call: ir.Call) -> bool:
+        text = ir.source(call.func)
+        return any(text == chain or text.endswith(f".{chain}") for chain in self.reader.vocabulary.brains)
+
+    # -- outside it
+
+    def _read_elsewhere(self, place: _Place) -> None:
+        """Find live code that reads an attribute or a global which holds the text."""
+        if isinstance(place.owner, Class):
+            readers = [
+                (func, op)
+                for func, op in self.reader.attribute_readers.get(place.name, ())
+                if func.owner_class is place.owner or func.owner_class is None
+            ]
+        else:
+            readers = [
+                (func, index)
+                for func in (place.owner.functions if place.owner is not None else ())
+                for index, op in enumerate(func.ir.ops)
+                if op.value is not None and _mentions(op.value, place.name)
+            ]
+        writer = self.came[place][1].symbol
+        for func, op in readers:
+            if func.symbol != writer and self._counts(func, op):
+                line = func.ir.ops[op].line
+                self.found = (place, step_at(func, line, f"{place.name} is read during the call"))
+                return
+
+    def _counts(self, func: Func, op: int) -> bool:
+        return self.reader.is_live(func, op) and not func.is_dead(op)
+
+
+def _names(targets: Iterable[ir.Expr]) -> Iterator[str]:
+    for target in targets:
+        for node in _flat(target):
+            if type(node) is ir.Name:
+                yield node.id
+
+
+def _flat(target: ir.Expr) -> Iterator[ir.Expr]:
+    if type(target) is ir.Seq:
+        for item in target.items:
+            yield from _flat(item)
+    elif type(target) is ir.Star:
+        yield from _flat(target.value)
+    else:
+        yield target
+
+
+def _below(func: Func) -> list[Func]:
+    found = list(func.nested)
+    for inner in found:
+        found.extend(inner.nested)
+    return found
+
+
+def _mentions(node: ir.Expr, name: str) -> bool:
+    return any(type(n) is ir.Name and n.id == name for n in walk(node))
+
+
