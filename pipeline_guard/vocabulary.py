@@ -44,6 +44,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "twiml_value": frozenset({"name", "words"}),
     "ended": frozenset({"messages", "exceptions"}),
     "call_fields": frozenset({"names", "recording"}),
+    "switch": frozenset({"unless"}),
     "keep": frozenset({"methods"}),
     "brain": frozenset({"methods"}),
 }
@@ -164,6 +165,7 @@ class Vocabulary:
     ended_exceptions: set[str] = field(default_factory=set)
     call_fields: set[str] = field(default_factory=set)
     recording_fields: set[str] = field(default_factory=set)
+    no_switches: set[str] = field(default_factory=set)
     keeps: set[str] = field(default_factory=set)
     brains: set[str] = field(default_factory=set)
     _guards: dict[str, bool] = field(default_factory=dict)
@@ -334,6 +336,9 @@ class Vocabulary:
     def _add_call_fields(self, entry: Mapping[str, Any]) -> None:
         self.call_fields.update(entry.get("names", ()))
         self.recording_fields.update(entry.get("recording", ()))
+
+    def _add_switch(self, entry: Mapping[str, Any]) -> None:
+        self.no_switches.update(entry["unless"])
 
     def _add_keep(self, entry: Mapping[str, Any]) -> None:
         self.keeps.update(entry["methods"])

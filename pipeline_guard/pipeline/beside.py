@@ -22,6 +22,7 @@ from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.switches import Switches
 
 Above = dict[Func, set[int]]
+_MAX_CHAIN = 20
 _DURING = frozenset({"live", "unknown", "startup"})
 
 
@@ -51,7 +52,7 @@ class Beside:
         self.evidence = evidence
         self.transcripts = transcripts
         self.is_marked = is_marked
-        self.switches = Switches(graph.evaluator)
+        self.switches = Switches(graph.evaluator, transcripts.vocabulary.no_switches)
         self._fates: dict[int, Fate] = {}
         self._above: dict[tuple[Func, int], Above] = {}
         self._implied: dict[Func, list[Edge]] = {}
@@ -189,15 +190,19 @@ class Beside:
         return next((f for value in ("feeds_back", "unknown") for f in fates if f.value == value), fates[0])
 
     def _flag(self, func: Func, op: int) -> str | None:
-        """Return the setting that must be changed before an operation runs, here or on the way from the entry point."""
+        """Return the setting that must be changed before an operation runs, here or on the only way that leads here."""
         switch = self.switches.off(func, op)
-        if switch is not None:
-            return switch.name
-        for part in self.reach.path(func):
-            if isinstance(part, Edge):
-                switch = self.switches.off(part.caller, part.op)
-                if switch is not None:
-                    return switch.name
+        current = func
+        for _ in range(_MAX_CHAIN):
+            if switch is not None:
+                return switch.name
+            if self.reach.entry_of(current) is not None:
+                return None
+            edges = [e for e in self.graph.incoming.get(current, ()) if e.kind != "escape" and not is_test(e.caller.module)]
+            if len(edges) != 1:
+                return None
+            switch = self.switches.off(edges[0].caller, edges[0].op)
+            current = edges[0].caller
         return None
 
     def _verb_site(self, verb: Verb) -> Site:

@@ -70,9 +70,9 @@ class Chains:
             walk.queued.discard(func)
             for edge in list(self.graph.calls_of(func)):
                 self._climb(walk, func, edge)
-            if kind in ("response_create", "tts"):
+            if kind != "audio_send" and kind != "auto_response":
                 for put in self._worker_puts(walk, func):
-                    if kind == "tts":  # a queue of sentences is the engine's own affair: who fills it has them spoken
+                    if kind in ENGINE_KINDS:  # the queue is the engine's own affair: who fills it hands over
                         self._putters.add(put.func)
                         walk.pass_on(put.func, put.op, put.sinks)
                         continue
@@ -174,8 +174,8 @@ class Chains:
         return None
 
     def _fed_by_queue(self, kind: str, hop: Hop) -> bool:
-        """Say whether what is to be spoken comes out of a queue here: whoever puts it there has it spoken."""
-        return kind == "tts" and self._queue_around(hop.func, hop.op) is not None
+        """Say whether an engine's audio or text comes out of a queue here: whoever puts it there hands it over."""
+        return kind in ENGINE_KINDS and self._queue_around(hop.func, hop.op) is not None
 
     def _is_worker(self, func: Func) -> bool:
         """Say whether a function runs beside the call: somebody starts it as a task or thread."""

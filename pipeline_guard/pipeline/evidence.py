@@ -28,6 +28,7 @@ class Evidence:
         self.reach = reach
         self._lost: dict[int, str | None] = {}
         self._starved: dict[int, str] = {}
+        self._below: dict[Func, tuple[set[Func], dict[Func, str]]] = {}
         self._unresolved: set[str] | None = None
 
     def starve(self, hops: list[Hop], reason: str) -> None:
@@ -39,7 +40,7 @@ class Evidence:
         if id(hop) in self._starved:
             return "dormant"
         found = self.context_at(hop.func, hop.op, None, hop.kind)
-        if found != "dormant" and hop.sinks and all(self._dead_sink(sink) for sink in hop.sinks):
+        if found != "dormant" and hop.sinks and all(self._never(hop, sink) for sink in hop.sinks):
             return "dormant"
         return found
 
@@ -56,14 +57,32 @@ class Evidence:
             return place or "unknown"
         if sink is not None and found != "dormant" and self._dead_sink(sink):
             return "dormant"
-        if place is not None and not (place == "example" and found in ("live", "request")):
+        if place is not None and not (place == "example" and found in ("live", "request", "main")):
             # What real code reaches is no example, wherever it lies.
-            return place if found == "request" or found in ("dormant", "live", "startup", "offline", place) else found
+            found = "live" if found == "request" or found == "main" else found
+            return place if found in ("dormant", "live", "startup", "offline", place) else found
         if found == "request":
             return "offline" if kind in ENGINE_KINDS else "live"
+        if found == "main":
+            return self._of_program(func) if kind in ENGINE_KINDS and self.reach.serves else "live"
         if found == "example" or (found == "startup" and kind not in ENGINE_KINDS):
             return "live"
         return found
+
+    def _of_program(self, func: Func) -> Context:
+        """Return the context of what only a started program runs, where calls come in by handlers of their own.
+
+        What starts the server runs before any call; a module that merely can be run by hand is dormant, a script at the
+        top or among the scripts runs apart from every call.
+        """
+        path = self.reach.path(func)
+        first = path[0].func if path and isinstance(path[0], Entry) else func
+        module = first.module
+        if any(ir.source(site.call.func).rpartition(".")[2] in _SERVERS for site in module.body.calls) or any(
+            isinstance(step, Edge) and _starts_server(step.caller) for step in path
+        ):
+            return "startup"
+        return "dormant" if "/" in module.rel and not is_script(module) else "offline"
 
     def confidence(self, hop: Hop) -> Confidence:
         """Return how sure it is that a hop does what it is said to."""
@@ -82,8 +101,10 @@ class Evidence:
             return flag
         if hop.func not in self.reach.contexts:
             return self._dead_root(hop.func)
+        if self.reach.reached(hop.func, hop.op) == "main":
+            return "only its own __main__ runs it"
         for sink in hop.sinks:
-            reason = self._dead_sink(sink)
+            reason = self._never(hop, sink)
             if reason:
                 return reason if hop.sink is not None else f"{NOT_HERE} ({reason})"
         return self._dead_root(hop.func)
@@ -116,6 +137,46 @@ class Evidence:
             above = [e.caller for e in self.graph.incoming.get(root, ()) if e.kind != "escape" and e.caller.index != 0]
             root = next((caller for caller in above if caller not in seen), root)
         return f"nothing calls {root.name}()"
+
+    def _never(self, hop: Hop, sink: Sink) -> str | None:
+        """Return why a hop never gets to a sink: the sink is dead, or a flag closes every way there."""
+        reason = self._dead_sink(sink)
+        if reason or hop.edge is None:
+            return reason
+        closed: str | None = None
+        for callee in hop.callees:
+            open_ways, all_ways = self._ways(callee)
+            if sink.func in open_ways:
+                return None
+            closed = closed or all_ways.get(sink.func)
+        return closed
+
+    def _ways(self, start: Func) -> tuple[set[Func], dict[Func, str]]:
+        """Return what a function leads to while flags stay as they are, and for all the rest the flag on a way there."""
+        if start not in self._below:
+            open_ways = {start}
+            stack = [start]
+            shut: list[tuple[Func, str]] = []
+            while stack:
+                for edge in self._edges(stack.pop()):
+                    flag = self.reach.flags.closed(edge.caller, edge.op)
+                    if flag is not None:
+                        shut.append((edge.callee, flag))
+                    elif edge.callee not in open_ways:
+                        open_ways.add(edge.callee)
+                        stack.append(edge.callee)
+            rest: dict[Func, str] = {}
+            while shut:
+                func, flag = shut.pop()
+                if func not in open_ways and func not in rest:
+                    rest[func] = flag
+                    shut.extend((edge.callee, flag) for edge in self._edges(func))
+            self._below[start] = (open_ways, rest)
+        return self._below[start]
+
+    def _edges(self, func: Func) -> list[Edge]:
+        edges = (*self.graph.outgoing.get(func, ()), *self.graph.implied.get(func, ()))
+        return [edge for edge in edges if edge.kind != "escape"]
 
     def _dead_sink(self, sink: Sink) -> str | None:
         """Return why a send can never happen: a flag that is off, or a transport that nothing ever assigns."""
@@ -164,6 +225,10 @@ class Evidence:
         return [*steps, step_at(sink.func, sink.call.line, note)]
 
 
+def _starts_server(func: Func) -> bool:
+    return any(ir.source(site.call.func).rpartition(".")[2] in _SERVERS for site in func.calls)
+
+
 def first_running(contexts: Iterable[Context]) -> Context:
     """Return the first context that is not dormant; dormant when there is none."""
     return next((context for context in contexts if context != "dormant"), "dormant")
@@ -178,6 +243,9 @@ def _article(name: str) -> str:
     return "an" if name[:1] in "AEIOU" else "a"
 
 
+_SERVERS = frozenset({
+    "run", "run_app", "serve", "serve_forever", "run_forever", "run_until_complete", "run_simple", "start_server",
+})  # fmt: skip
 _ENDS = {
     "response_create": "sends response.create",
     "stt": "runs speech-to-text ({engine})",

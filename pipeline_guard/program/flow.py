@@ -102,8 +102,20 @@ class Flags:
         for condition in conditions(func, op):
             truth = self.truth(condition.test, Frame(func, func.ir.blocks[condition.block].first or None))
             if truth is not None and truth is not condition.wanted:
-                return _described(_subject(condition.test))
+                frame = Frame(func, func.ir.blocks[condition.block].first or None)
+                return _described(self._subject(condition.test, frame))
         return None
+
+    def _subject(self, test: ir.Expr, frame: Frame) -> ir.Expr:
+        """Return the part of a condition that decides it."""
+        while type(test) in (ir.Not, ir.Bool):
+            if type(test) is ir.Not:
+                test = test.value
+            elif type(test) is ir.Bool:
+                decides = test.op == "or"
+                parts = [part for part in test.values if self.truth(part, frame) is decides]
+                test = parts[0] if parts else test.values[0]
+        return test
 
     def truth(self, test: ir.Expr, frame: Frame) -> bool | None:
         """Return the truth of a condition when it is the same on every run that reading can see."""
@@ -188,13 +200,8 @@ def _agreed(values: Values) -> bool | None:
 def _described(test: ir.Expr) -> str:
     if type(test) is ir.Call and len(test.args) == 2 and type(test.args[1]) is ir.Const:
         return f"{ir.source(test.args[0])}.{test.args[1].value} is never assigned"
-    return f"switched off: {ir.source(test)}"
-
-
-def _subject(test: ir.Expr) -> ir.Expr:
-    while type(test) is ir.Not:
-        test = test.value
-    return test.values[0] if type(test) is ir.Bool else test
+    text = ir.source(test)
+    return f"switched off: {' '.join(dict.fromkeys(names_in(test))) if '…' in text else text}"
 
 
 def held(func: Func, op: int) -> dict[str, bool]:

@@ -19,14 +19,16 @@ from pipeline_guard.program.values import External
 from pipeline_guard.vocabulary import EntryRule, Vocabulary
 
 # How control comes to a place: a context, or "request", an HTTP request that may have nothing to do with a call.
-Reached = Context | Literal["request"]
+# "main" is a program that somebody starts, which may be the call itself or what comes before every call.
+Reached = Context | Literal["request", "main"]
 # When several reach one place, the first of these names it.  What follows "live" can come out of it (a job, a clean-up).
-RANK: tuple[Reached, ...] = ("live", "request", "startup", "post_call", "offline", "example", "test")
+RANK: tuple[Reached, ...] = ("live", "request", "main", "startup", "post_call", "offline", "example", "test")
 # What a handler calls that turns an HTTP request into a WebSocket, or reads one.
 _SERVES_SOCKET = frozenset({
     "WebSocketResponse", "receive_text", "receive_json", "receive_bytes", "iter_text", "iter_json", "iter_bytes",
     "websocket_accept", "accept_connection",
 })  # fmt: skip
+_DURING = frozenset({"live", "main"})
 _CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
 
@@ -51,6 +53,7 @@ class Reachability:
     entries: list[Entry] = field(default_factory=list)
     contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
+    _by_func: dict[Func | int, Entry] = field(default_factory=dict)
 
     @cached_property
     def pumps(self) -> Pumps:
@@ -93,12 +96,22 @@ class Reachability:
         return outer
 
     def entry_of(self, func: Func) -> Entry | None:
-        return next((entry for entry in self.entries if entry.func is func and entry.note != "module"), None)
+        """Return the entry point that a function is, or None."""
+        if len(self._by_func) != len(self.entries):
+            self._by_func = {}
+            for index, entry in enumerate(self.entries):
+                self._by_func.setdefault(entry.func if entry.note != "module" else index, entry)
+        return self._by_func.get(func)
+
+    @cached_property
+    def serves(self) -> bool:
+        """Say whether the program has handlers of its own for calls or requests: then its scripts start them."""
+        return any(entry.note != "module" and entry.context in ("live", "request") for entry in self.entries)
 
     def context(self, func: Func, op: int | None = None) -> Context:
         """Return the context of a place; "dormant" when no entry point leads there or a constant flag closes it."""
         reached = self.reached(func, op)
-        return "live" if reached == "request" else reached
+        return "live" if reached == "request" or reached == "main" else reached
 
     def reached(self, func: Func, op: int | None = None) -> Reached:
         """Return the same with requests told from calls."""
@@ -107,7 +120,7 @@ class Reachability:
         found = self.contexts.get(func, {})
         for context in RANK:
             if context in found:
-                after = context == "live" and op is not None and self.phases.after_call(func, op)
+                after = context in _DURING and op is not None and self.phases.after_call(func, op)
                 return "post_call" if after else context
         return "dormant"
 
@@ -144,7 +157,7 @@ class Reachability:
                     context = self._refined(_as_context(rule.context), method, "")
                     stream = rule.context == "live"
                     self._enter(method, place or context, f"{cls.name}.{method.name}()", method.ir.line, stream)
-        self._enter(module.body, place or ("live" if _is_script(module) else "startup"), "module", 1)
+        self._enter(module.body, place or ("main" if _is_script(module) else "startup"), "module", 1)
 
     def _enter(self, func: Func, context: Reached, note: str, line: int, stream: bool = False) -> None:
         self.entries.append(Entry(func, context, note, line, stream))
@@ -217,7 +230,7 @@ class Reachability:
         ):
             signs.add("speaks")
         for edge in self.graph.outgoing.get(func, ()) if depth else ():
-            if edge.kind != "escape" and edge.callee not in seen:
+            if edge.kind == "call" and edge.callee not in seen:
                 signs |= self._signs_of_call(edge.callee, depth - 1, seen)
         for inner in func.nested:
             if inner not in seen:
@@ -254,9 +267,11 @@ class Reachability:
 
     def _becomes(self, edge: Edge, context: Reached) -> Reached:
         """Return the context that a call leads to: a worker's job and what follows the stream are no part of it."""
-        if edge.kind == "job" and context in ("live", "request", "startup"):
-            return "post_call" if context == "live" else "offline"
-        if context == "live" and self.phases.after_call(edge.caller, edge.op):
+        if edge.kind == "job" and context in ("live", "main", "request", "startup"):
+            return "post_call" if context in _DURING else "offline"
+        if context in ("live", "request", "main") and edge.caller.name in self.vocabulary.names.get("factories", ()):
+            return "startup"  # whoever asks for the application first has it made: that is no part of a call
+        if context in _DURING and self.phases.after_call(edge.caller, edge.op):
             return "post_call"
         return context
 
@@ -264,6 +279,8 @@ class Reachability:
         callee = edge.callee
         if context in self.contexts.get(callee, {}):
             return
+        if context == "startup" and self.entry_of(callee) is not None:
+            return  # a handler is registered (and decorated) when the module is loaded; it does not run then
         if self.flags.closed(edge.caller, edge.op) is not None:
             return
         place = module_context(callee.module)

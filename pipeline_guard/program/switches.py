@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
@@ -29,10 +30,14 @@ class _Unknown(Exception):
 
 
 class Switches:
-    """Answers which setting must be changed before an operation runs."""
+    """Answers which setting must be changed before an operation runs.
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    ``unless`` are words in the names of settings that are no switches (a key, an address).
+    """
+
+    def __init__(self, evaluator: Evaluator, unless: Collection[str]) -> None:
         self.evaluator = evaluator
+        self.unless = frozenset(unless)
         self._known: dict[tuple[Func, int], Switch | None] = {}
 
     def off(self, func: Func, op: int) -> Switch | None:
@@ -49,8 +54,10 @@ class Switches:
             names: list[str] = []
             frame = Frame(func, func.ir.blocks[condition.block].first or None)
             truth = self._truth(condition.test, frame, names)
-            if truth is not None and truth is not condition.wanted and names:
-                return Switch(names[0])
+            if truth is not None and truth is not condition.wanted:
+                name = next((name for name in names if self.unless.isdisjoint(name.upper().split("_"))), None)
+                if name is not None:
+                    return Switch(name)
         return None
 
     def _truth(self, test: ir.Expr, frame: Frame, names: list[str]) -> bool | None:
