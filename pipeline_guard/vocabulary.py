@@ -29,8 +29,8 @@ _KEYS: dict[str, frozenset[str]] = {
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
     "names": frozenset({"post_call", "startup", "factories", "calls", "after"}),
-    "decorator": frozenset({"names", "receiver", "context", "by_path"}),
-    "registration": frozenset({"names", "context"}),
+    "decorator": frozenset({"names", "receiver", "context", "by_path", "stream"}),
+    "registration": frozenset({"names", "context", "stream"}),
     "base": frozenset({"names", "context", "methods"}),
     "sink": frozenset({"call", "kind"}),
     "cause": frozenset({"name", "events", "words", "unless"}),
@@ -107,7 +107,8 @@ class Socket:
 class EntryRule:
     """Names that make a function an entry point, and the context it runs in.
 
-    ``by_path`` says that a first argument which is a path will do in place of the receiver's name.
+    ``by_path`` says that a first argument which is a path will do in place of the receiver's name, ``stream`` that the
+    function stays for as long as a WebSocket is open.
     """
 
     names: frozenset[str]
@@ -115,6 +116,7 @@ class EntryRule:
     receiver: tuple[str, ...] = ()
     methods: frozenset[str] = frozenset()
     by_path: bool = False
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,10 +283,13 @@ class Vocabulary:
     def _add_decorator(self, entry: Mapping[str, Any]) -> None:
         by_path = bool(entry.get("by_path", False))
         receiver = tuple(entry.get("receiver", ()))
-        self.decorators.append(EntryRule(frozenset(entry["names"]), entry["context"], receiver, by_path=by_path))
+        stream = bool(entry.get("stream", False))
+        names = frozenset(entry["names"])
+        self.decorators.append(EntryRule(names, entry["context"], receiver, by_path=by_path, stream=stream))
 
     def _add_registration(self, entry: Mapping[str, Any]) -> None:
-        self.registrations.append(EntryRule(frozenset(entry["names"]), entry["context"]))
+        stream = bool(entry.get("stream", False))
+        self.registrations.append(EntryRule(frozenset(entry["names"]), entry["context"], stream=stream))
 
     def _add_base(self, entry: Mapping[str, Any]) -> None:
         methods = frozenset(entry["methods"])

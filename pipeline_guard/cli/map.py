@@ -62,4 +62,5 @@ def _lanes_in_focus(pipeline_map: PipelineMap, target: Target) -> PipelineMap:
     import msgspec
 
     lanes = tuple(lane for lane in pipeline_map.lanes if any(target.reports_on(site.path) for site in lane.sites))
-    return msgspec.structs.replace(pipeline_map, lanes=lanes)
+    outside = tuple(site for site in pipeline_map.outside if target.reports_on(site.path))
+    return msgspec.structs.replace(pipeline_map, lanes=lanes, outside=outside)

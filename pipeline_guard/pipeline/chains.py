@@ -17,6 +17,7 @@ from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.values import Frame, Function
 from pipeline_guard.vocabulary import Vocabulary
 
 _ZEROS = frozenset("\x00\xff\x7f")  # silence in linear and in μ-law samples
@@ -46,6 +47,7 @@ class Chains:
 
     def _follow(self, kind: str, sinks: list[Sink]) -> None:
         walk = Walk(kind)
+        self._climbed: set[Func] = set()
         for sink in sinks:
             call = sink.call
             top = self._stops(sink.func, sink.op, kind, None)
@@ -63,6 +65,8 @@ class Chains:
                 (sink,),
             )
             walk.take(hop)
+            if kind == "stt":
+                self._feeders(walk, sink)
             if not top or self._fed_by_queue(walk.kind, hop):
                 walk.enqueue(sink.func)
         while walk.queue:
@@ -116,7 +120,11 @@ class Chains:
             edge.confidence,
             tuple(below),
         )
-        if walk.take(hop) and (not top or self._fed_by_queue(walk.kind, hop)):
+        fresh = walk.take(hop)
+        # What is handed a function at a place may also call it there: the place then does not end the way.
+        again = walk.kind in ENGINE_KINDS and caller not in self._climbed
+        if (fresh or again) and (not top or self._fed_by_queue(walk.kind, hop)):
+            self._climbed.add(caller)
             walk.enqueue(caller)
 
     def _helps_itself(self, walk: Walk, func: Func, edge: Edge) -> bool:
@@ -126,7 +134,7 @@ class Chains:
         """
         if any(name != func.self_name for name in func.params):
             return False
-        if edge.kind in ("task", "thread", "executor", "timer"):
+        if edge.kind in ("task", "thread", "timer"):
             return True
         runs = func in self._putters or any(
             sink.func is func for sinks in walk.ops.get(func, {}).values() for sink in sinks
@@ -176,6 +184,24 @@ class Chains:
     def _fed_by_queue(self, kind: str, hop: Hop) -> bool:
         """Say whether an engine's audio or text comes out of a queue here: whoever puts it there hands it over."""
         return kind in ENGINE_KINDS and self._queue_around(hop.func, hop.op) is not None
+
+    def _feeders(self, walk: Walk, sink: Sink) -> None:
+        """Let whoever puts audio on the queue lead to a recogniser that is given a generator over it."""
+        nodes = [*sink.call.args, *(keyword.value for keyword in sink.call.keywords)]
+        callees = [node.func for node in nodes if type(node) is ir.Call]
+        generators = [
+            value.func
+            for callee in callees
+            for value in self.graph.evaluator.eval(callee, Frame(sink.func, sink.op))
+            if isinstance(value, Function) and value.func.ir.is_generator
+        ]
+        for key, gets in self.queues.gets.items() if generators else ():
+            if any(get.func in generators for get in gets):
+                for put in self.queues.puts.get(key, ()):
+                    ends = type(put.argument) is ir.Const and put.argument.value is None  # the sign to stop
+                    if not ends and put.func not in generators and not is_test(put.func.module):
+                        self._putters.add(put.func)
+                        walk.pass_on(put.func, put.op, (sink,))
 
     def _is_worker(self, func: Func) -> bool:
         """Say whether a function runs beside the call: somebody starts it as a task or thread."""

@@ -14,6 +14,7 @@ from pipeline_guard.pipeline.primitives import Sink, SinkList
 from pipeline_guard.pipeline.transports import OPENERS, Transports
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.flow import names_in
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.spawners import SPAWNERS
 from pipeline_guard.program.trees import last_name
@@ -64,7 +65,11 @@ class EngineFinder:
             if is_test(func.module):
                 continue
             for site in func.calls:
-                if not func.is_dead(site.op) and id(site.call) not in self._resolved:
+                if func.is_dead(site.op):
+                    continue
+                if id(site.call) in self._resolved:
+                    self._look_at_wrapper(func, site, sinks)
+                else:
                     self._look(func, site, sinks)
             self._look_at_references(func, sinks)
         return sorted(sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
@@ -88,6 +93,29 @@ class EngineFinder:
         for run in found:
             kind = run.engine.kind
             sinks.add(Sink(kind, func, site.op, call, None, "openai", run.confidence, "", argument, run.name))
+
+    def _look_at_wrapper(self, func: Func, site: CallSite, sinks: SinkList) -> None:
+        """Find the address of an engine given to a function that makes the request: ``self._post("/audio/speech")``."""
+        texts = [arg.value for arg in site.call.args[:2] if type(arg) is ir.Const and isinstance(arg.value, str)]
+        for text in texts:
+            engine = self.vocabulary.engines.at_address(text, socket=False) if "/" in text else None
+            if engine is None:
+                continue
+            callees = [edge.callee for edge in self.graph.outgoing.get(func, ()) if edge.site is site.call]
+            if any(self._requests(callee) for callee in callees):
+                sinks.add(Sink(engine.kind, func, site.op, site.call, None, "openai", "high", "", None, engine.name))
+
+    def _requests(self, func: Func) -> bool:
+        """Say whether a function makes an HTTP request of what it is given."""
+        return any(
+            last_name(site.call.func) in self.vocabulary.engines.requests
+            and any(
+                name in func.params
+                for node in (*site.call.args[:2], *(k.value for k in site.call.keywords if k.name == "url"))
+                for name in names_in(node)
+            )
+            for site in func.calls
+        )
 
     # -- by what is called
 

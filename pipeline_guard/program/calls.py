@@ -31,6 +31,8 @@ from pipeline_guard.program.values import (
 )
 
 MAX_ROUNDS = 5
+# Private methods that frameworks call on objects derived from theirs.
+_RUNS = frozenset({"_run", "_main_task", "_recognize_impl", "_synthesize"})
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class CallGraph:
             for site in func.calls:
                 if func.is_dead(site.op):
                     continue
-                if self._heat.carries_event(func, site):
+                if self._heat.carries_event(func, site) or last_name(site.call.func) == "send_task":
                     self._waiting.append((func, site))
                     continue
                 name = last_name(site.call.func)
@@ -150,7 +152,7 @@ class CallGraph:
             if callee.name in hot:
                 for edge in edges:
                     caller = edge.caller
-                    while caller.name == "<lambda>" and caller.parent is not None:
+                    while caller.parent is not None and (caller.name == "<lambda>" or caller.is_registered):
                         caller = caller.parent
                     if edge.kind != "escape" and caller.index != 0:
                         hot.add(caller.name)
@@ -179,6 +181,8 @@ class CallGraph:
     def _hand_to_worker(self, func: Func, site: CallSite, frame: Frame) -> bool:
         """Add the edge of ``job.delay(x)``: a worker calls the function; say whether it is one."""
         node = site.call.func
+        if type(node) is ir.Attr and node.name == "send_task":
+            return self._send_by_name(func, site)
         if type(node) is not ir.Attr or node.name not in JOB_METHODS:
             return False
         found = False
@@ -188,6 +192,20 @@ class CallGraph:
                 self._edge(func, site.op, value.func, "job", call, site.call, _takes_itself(value.func), "high")
                 found = True
         return found
+
+    def _send_by_name(self, func: Func, site: CallSite) -> bool:
+        """Add the edge of ``app.send_task("package.module.job")``: the job is named by text."""
+        first = site.call.args[0] if site.call.args else None
+        if type(first) is not ir.Const or not isinstance(first.value, str):
+            return False
+        jobs = [
+            job
+            for job in self.program.functions_by_name.get(first.value.rpartition(".")[2], ())
+            if job.ir.decorators and job.cls is None
+        ]
+        if len(jobs) == 1:
+            self._edge(func, site.op, jobs[0], "job", None, site.call, False, "medium")
+        return len(jobs) == 1
 
     def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
         evaluator = self.evaluator
@@ -315,6 +333,8 @@ class CallGraph:
     def _is_hot(self, func: Func, reference: Reference) -> bool:
         node = reference.node
         if type(node) is ir.Lambda:
+            if reference.outer and last_name(reference.outer[0].func) in SPAWNERS:
+                return True  # it is run, whatever it calls
             return not self._heat.names.isdisjoint(func.module.functions[node.function].names_used)
         return last_name(node) in self._heat.names
 
@@ -366,7 +386,8 @@ class CallGraph:
                     continue
                 for name, index in entry.ir.methods.items():
                     dunder = name.startswith("__") and name.endswith("__")
-                    if dunder or (open_bases and not name.startswith("_")) or (threads and name == "run"):
+                    called_back = open_bases and (not name.startswith("_") or name in _RUNS)
+                    if dunder or called_back or (threads and name == "run"):
                         method = entry.module.functions[index]
                         for func, site in sites:
                             self._imply(func, site, method, "callback")

@@ -145,6 +145,11 @@ class Func:
         """The source text of each decorator, without call parentheses."""
         return tuple(ir.source(d.func if type(d) is ir.Call else d) for d in self.ir.decorators)
 
+    @property
+    def is_registered(self) -> bool:
+        """Say whether the function is nested and decorated: it is registered whenever the one around it runs."""
+        return bool(self.ir.decorators) and self.parent is not None and self.parent.index != 0
+
     @cached_property
     def is_static(self) -> bool:
         return "staticmethod" in self.decorator_names

@@ -239,9 +239,10 @@ class HotNames:
         if func.index == 0:
             # A module whose own top level leads to a sink: what it assigns there can be imported.
             return
-        if func.name == "<lambda>" and func.parent is not None and func.parent not in self._functions:
-            self._add(func.parent)  # whoever hands the lambda on leads there
-        elif func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
+        if func.parent is not None and (func.name == "<lambda>" or func.is_registered):
+            if func.parent not in self._functions:
+                self._add(func.parent)  # whoever hands the lambda on, or registers the handler, leads there
+        if func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
             self._learn_name(func.name)
         cls = func.owner_class
         if cls is not None:

@@ -155,8 +155,7 @@ class Reachability:
                         continue
                     method = module.functions[index]
                     context = self._refined(_as_context(rule.context), method, "")
-                    stream = rule.context == "live"
-                    self._enter(method, place or context, f"{cls.name}.{method.name}()", method.ir.line, stream)
+                    self._enter(method, place or context, f"{cls.name}.{method.name}()", method.ir.line)
         self._enter(module.body, place or ("main" if _is_script(module) else "startup"), "module", 1)
 
     def _enter(self, func: Func, context: Reached, note: str, line: int, stream: bool = False) -> None:
@@ -179,7 +178,7 @@ class Reachability:
                 ):
                     continue
                 context = self._refined(_as_context(rule.context), func, route)
-                found.append((context, f"@{name} {route}".strip(), rule.context == "live"))
+                found.append((context, f"@{name} {route}".strip(), rule.stream))
         for edge in self.graph.incoming.get(func, ()):
             if edge.kind != "callback" or edge.site is None:
                 continue
@@ -187,7 +186,7 @@ class Reachability:
             for rule in self.vocabulary.registrations:
                 if name in rule.names:
                     context = self._refined(_as_context(rule.context), func, "")
-                    found.append((context, f"{ir.source(edge.site.func)}()", rule.context == "live"))
+                    found.append((context, f"{ir.source(edge.site.func)}()", rule.stream))
         return found
 
     def _refined(self, context: Reached, func: Func, route: str) -> Reached:

@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.reports import words
 from pipeline_guard.reports.map_json import to_json
 
 VERSION = 1
@@ -50,7 +51,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _summary(findings: Sequence[Finding], pipeline_map: PipelineMap) -> dict[str, Any]:
-    """Count what is to be acted on; suppressed findings are counted apart."""
+    """Count what is to be acted on; suppressed findings are counted apart.
+
+    ``realtime`` tells a project without findings from one with nothing to check; ``lanes`` cannot, since it also counts
+    those of other providers.
+    """
     acting = [finding for finding in findings if not finding.suppressed]
     severities = Counter(finding.severity for finding in acting)
     return {
@@ -61,5 +66,6 @@ def _summary(findings: Sequence[Finding], pipeline_map: PipelineMap) -> dict[str
         "suppressed": len(findings) - len(acting),
         "by_rule": dict(sorted(Counter(finding.rule for finding in acting).items())),
         "lanes": len(pipeline_map.lanes),
+        "realtime": words.has_session(pipeline_map),
         "coverage": msgspec.to_builtins(pipeline_map.coverage),
     }

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline_guard.findings import Finding, Fix
 from pipeline_guard.pipeline.model import PipelineMap
-from pipeline_guard.reports import coverage_text, words
+from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
 
@@ -122,8 +122,10 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         console.print(
             Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
         )
-    elif not pipeline_map.lanes:
-        console.print(Text(words.no_session(pipeline_map) + aside, style="bold"))
+    elif not words.has_session(pipeline_map):
+        instead = other_speech.speech_instead(pipeline_map)
+        said = f" ({instead})" if instead else ""
+        console.print(Text(f"No Realtime session here: nothing to check{said}{aside}", style="bold"), soft_wrap=True)
     else:
-        lanes = count(len(pipeline_map.lanes), "pipeline")
+        lanes = count(sum(map(words.is_realtime, pipeline_map.lanes)), "pipeline")
         console.print(Text(f"No findings in {lanes}{aside}", style="bold green"))

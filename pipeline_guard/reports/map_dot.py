@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline_guard.pipeline.model import PipelineMap
-from pipeline_guard.reports import words
+from pipeline_guard.reports import other_speech
 from pipeline_guard.reports.map_graph import Node, clusters
 
 _SHAPES = {
@@ -12,11 +12,13 @@ _SHAPES = {
     "queue": "shape=cylinder",
     "service": "shape=hexagon",
     "session": "shape=note",
+    "engine": "shape=component",
 }
 _LOOKS = {
     "plain": "",
     "duplicate": ', style=filled, fillcolor="#ffdddd", color="#cc0000", fontcolor="#660000"',
     "dormant": ', style="filled,dashed", fillcolor="#ffffdd", color="#aa8800", fontcolor="#664400"',
+    "aside": ', style=filled, fillcolor="#eeeeee", color="#888888", fontcolor="#555555"',
 }
 
 
@@ -32,7 +34,7 @@ def render(pipeline_map: PipelineMap) -> str:
             lines.append(f"    {edge.source} -> {edge.target}{label};")
         lines.append("  }")
     if not pipeline_map.lanes:
-        lines.append(f"  empty [shape=plaintext, label={_quoted(words.no_session(pipeline_map))}];")
+        lines.append(f"  empty [shape=plaintext, label={_quoted(other_speech.no_session(pipeline_map))}];")
     lines.append("}")
     return "\n".join(lines) + "\n"
 

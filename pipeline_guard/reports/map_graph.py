@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline_guard.pipeline.model import Lane, PipelineMap, Step
-from pipeline_guard.reports import words
+from pipeline_guard.reports import other_speech, words
 from pipeline_guard.reports.lane_parts import audio_path, callers_with_causes
-from pipeline_guard.reports.terminal import clean, place
+from pipeline_guard.reports.other_speech import Row
+from pipeline_guard.reports.terminal import clean, count, place
 
-Shape = Literal["entry", "function", "queue", "service", "session"]
-Look = Literal["plain", "duplicate", "dormant"]
+Shape = Literal["entry", "function", "queue", "service", "session", "engine"]
+# "aside": it runs, but in no call of the lane.
+Look = Literal["plain", "duplicate", "dormant", "aside"]
+_LOOKS: dict[str, Look] = {"running": "plain", "aside": "aside", "idle": "dormant"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class _LaneGraph:
         for session in self.lane.sessions:
             lines = (session.symbol, place(session.path, session.line), words.SESSION_VALUES[session.value])
             self.edge(self.node(("session", session.path, str(session.line)), lines, "session"), service, "session")
+        self.other_speech(service, sources)
         return self.cluster
 
     def node(self, key: tuple[str, ...], lines: tuple[str, ...], shape: Shape, look: Look = "plain") -> str:
@@ -133,3 +137,47 @@ class _LaneGraph:
             self.edge(box, service, "response.create")
             for step, cause in callers_with_causes(trigger, self.lane):
                 self.edge(self.function(step), box, cause)
+
+    def other_speech(self, service: str, sources: list[str]) -> None:
+        """Add what else listens and speaks; what does not run in the call as the code stands has no arrows."""
+        rows = other_speech.by_engine(other_speech.own_places(self.lane.sites)[0])
+        boxes = [(row, self.engine(row)) for row in rows]
+        running = [(row, box) for row, box in boxes if other_speech.standing(row.first) == "running"]
+        for row, box in running:
+            if row.first.kind == "stt":
+                self.recogniser(row, box, service, sources)
+        verbs = [(row.first, box) for row, box in running if row.first.kind != "stt"]
+        if not verbs:
+            return
+        caller = self.node(("caller",), ("the caller",), "entry")
+        before = [box for site, box in verbs if site.beside == "before"]
+        for step in self.lane.entry_points:
+            for box in before or [caller]:
+                self.edge(box, self.function(step, "entry"), "then the stream" if before else "")
+        for site, box in verbs:
+            if box in before or site.kind in other_speech.LISTENS:
+                self.edge(caller, box)
+            else:
+                self.edge(box, caller, "voice")
+
+    def engine(self, row: Row) -> str:
+        """Add the box of an engine, or of a TwiML verb, in one context."""
+        site = row.first
+        twiml = site.kind.startswith("twiml")
+        stands = words.one_setting_away(site.flag) if site.flag else words.BESIDE.get(site.beside or "", "")
+        lines = (
+            "" if twiml else site.engine or "",
+            words.ENGINE_KINDS[site.kind],
+            count(len(row.sites), "place") if len(row.sites) > 1 else place(site.path, site.line),
+            ", ".join(part for part in (other_speech.when(site), stands) if part),
+        )
+        return self.node(("engine", site.kind, *lines), lines, "engine", _LOOKS[other_speech.standing(site)])
+
+    def recogniser(self, row: Row, box: str, service: str, sources: list[str]) -> None:
+        for source in sources:
+            self.edge(source, box, "audio")
+        values = {site.value for site in row.sites}
+        if "feeds_back" in values:
+            self.edge(box, service, words.TEXT_GOES["feeds_back"])
+        if "log_only" in values:
+            self.edge(box, self.node(("kept",), (words.TEXT_GOES["log_only"],), "session"))

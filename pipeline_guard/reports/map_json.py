@@ -43,6 +43,7 @@ def render(pipeline_map: PipelineMap) -> str:
         "version": VERSION,
         "root": pipeline_map.root,
         "lanes": [_lane(lane) for lane in pipeline_map.lanes],
+        "outside": _sites(msgspec.to_builtins(pipeline_map.outside)),
         "errors": msgspec.to_builtins(pipeline_map.gaps),
         "coverage": msgspec.to_builtins(pipeline_map.coverage),
     }
@@ -63,9 +64,13 @@ def _lane(lane: Lane) -> dict[str, Any]:
         "policy_source": table["policy_source"],
         "entry_points": table["entry_points"],
         "frame_handlers": table["frame_handlers"],
-        "sites": [{key: site[key] for key in SITE_KEYS} for site in table["sites"]],
+        "sites": _sites(table["sites"]),
         "queues": table["queues"],
         "senders": table["senders"],
         "triggers": table["triggers"],
         "sessions": table["sessions"],
     }
+
+
+def _sites(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: site[key] for key in SITE_KEYS} for site in tables]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline_guard.pipeline.model import PipelineMap
-from pipeline_guard.reports import words
+from pipeline_guard.reports import other_speech
 from pipeline_guard.reports.map_graph import Node, clusters
 
 _SHAPES = {
@@ -12,6 +12,7 @@ _SHAPES = {
     "queue": ("[(", ")]"),
     "service": ("{{", "}}"),
     "session": ("[/", "/]"),
+    "engine": ("[[", "]]"),
 }
 # Mermaid reads these inside quoted text as its own syntax, or as HTML; it knows them as numbered entities.
 _ESCAPES = {ord(character): f"#{ord(character)};" for character in '"#<>&`\\%'}
@@ -28,9 +29,10 @@ def render(pipeline_map: PipelineMap) -> str:
             lines.append(f"    {edge.source} -->{label} {edge.target}")
         lines.append("  end")
     if not pipeline_map.lanes:
-        lines.append(f"  empty[{_quoted(words.no_session(pipeline_map))}]")
+        lines.append(f"  empty[{_quoted(other_speech.no_session(pipeline_map))}]")
     lines.append("  classDef duplicate fill:#fdd,stroke:#c00,stroke-width:2px,color:#600")
     lines.append("  classDef dormant fill:#ffd,stroke:#a80,stroke-dasharray:4,color:#640")
+    lines.append("  classDef aside fill:#eee,stroke:#888,color:#555")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pipeline_guard.pipeline.model import Lane, PipelineMap, Queue, Sender, Session, Step, Trigger
-from pipeline_guard.reports import coverage_text, words
+from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.lane_parts import AudioPath, audio_path, callers_with_causes
 from pipeline_guard.reports.terminal import (
     DORMANT_STYLE,
@@ -26,6 +26,10 @@ from pipeline_guard.reports.terminal import (
 
 # What the tree draws in front of a lane's details.
 _INDENT = 8
+# More would hide what is above; the rest is in the JSON.
+_MOST_ROWS = 12
+_MOST_LINES = 2
+_STANDING = {"running": "", "aside": QUIET_STYLE, "idle": DORMANT_STYLE}
 
 
 def render(pipeline_map: PipelineMap, console: Console) -> None:
@@ -34,14 +38,17 @@ def render(pipeline_map: PipelineMap, console: Console) -> None:
     console.print()
     lanes = [lane for lane in pipeline_map.lanes if words.is_realtime(lane)]
     others = [lane for lane in pipeline_map.lanes if not words.is_realtime(lane)]
-    if not pipeline_map.lanes:
-        console.print(Text(words.no_session(pipeline_map), style="bold"))
+    if not lanes:
+        console.print(styled(other_speech.no_session(pipeline_map), "bold"), soft_wrap=True)
         console.print()
     for lane in lanes:
         console.print(_lane_tree(lane, console))
         console.print()
     if others:
         console.print(_other_lanes(others))
+        console.print()
+    if pipeline_map.outside:
+        console.print(_outside(pipeline_map, console))
         console.print()
     coverage_text.render(pipeline_map, console)
 
@@ -195,36 +202,83 @@ def _policy(lane: Lane) -> Text:
     return Text.assemble((words.POLICIES[lane.policy], style), (f"  ({source})", QUIET_STYLE))
 
 
-def _engines(lane: Lane, console: Console) -> Table | None:
-    sites = words.sites_of(lane, *words.ENGINE_KINDS)
-    if not sites:
+def _engines(lane: Lane, console: Console) -> RenderableType | None:
+    places, calls = other_speech.own_places(lane.sites)
+    rows = other_speech.by_function(places)
+    if not rows:
         return None
-    return aligned(
+    table = aligned(
         [
             (
-                Text(words.ENGINE_KINDS[site.kind], style=QUIET_STYLE),
-                styled(site.engine or ""),
-                styled(site.symbol),
-                Text(place(site.path, site.line)),
-                Text(words.CONTEXTS[site.context], style=QUIET_STYLE),
+                Text(words.ENGINE_KINDS[row.first.kind], style=QUIET_STYLE),
+                _engine(row),
+                styled(row.first.symbol),
+                Text(_places(row)),
+                Text(other_speech.when(row.first), style=_STANDING[other_speech.standing(row.first)]),
+                Text(other_speech.remark(row.first), style=QUIET_STYLE),
             )
-            for site in sites
+            for row in rows[:_MOST_ROWS]
         ],
         console,
         _INDENT,
+        filled=True,
     )
+    more = [f"… and {len(rows) - _MOST_ROWS} more (see --format json)"] if len(rows) > _MOST_ROWS else []
+    if calls:
+        more.append(f"{count(calls, 'call leads', 'calls lead')} to these places")
+    return Group(table, *(Text(line, style=QUIET_STYLE) for line in more))
+
+
+def _engine(row: other_speech.Row) -> Text:
+    """Return the engine's name; TwiML says in its own name whose it is."""
+    return styled("" if row.first.kind.startswith("twiml") else row.first.engine or "", "bold")
+
+
+def _places(row: other_speech.Row) -> str:
+    """Return ``path:line`` and the lines that follow in the same function."""
+    lines = [site.line for site in row.sites[1:]]
+    shown = "".join(f", {line}" for line in lines[:_MOST_LINES])
+    return place(row.first.path, row.first.line) + shown + (f" +{len(lines) - 2}" if len(lines) > _MOST_LINES else "")
+
+
+def _outside(pipeline_map: PipelineMap, console: Console) -> Tree:
+    """The engines of another pipeline, one row for each and the context it runs in."""
+    title = "Other pipelines, without a Realtime session" if words.has_session(pipeline_map) else "What it runs instead"
+    rows = other_speech.by_engine(other_speech.own_places(pipeline_map.outside)[0])
+    tree = Tree(Text(title, style="bold"), guide_style=QUIET_STYLE)
+    tree.add(
+        aligned(
+            [
+                (
+                    Text(words.ENGINE_KINDS[row.first.kind], style=QUIET_STYLE),
+                    _engine(row),
+                    Text(
+                        place(row.first.path, row.first.line)
+                        + (f" +{count(len(row.sites) - 1, 'place')}" if len(row.sites) > 1 else "")
+                    ),
+                    Text(other_speech.when(row.first), style=_STANDING[other_speech.standing(row.first)]),
+                    Text(words.one_setting_away(row.first.flag) if row.first.flag else "", style=QUIET_STYLE),
+                )
+                for row in rows
+            ],
+            console,
+            _INDENT // 2,
+            filled=True,
+        )
+    )
+    return tree
 
 
 def _other_lanes(lanes: Sequence[Lane]) -> Tree:
     tree = Tree(Text("Other speech services, each a lane of its own", style="bold"), guide_style=QUIET_STYLE)
     for lane in lanes:
-        first = min(((site.path, site.line) for site in lane.sites), default=None)
+        first = min(((part.path, part.line) for part in lane.sites or lane.senders), default=None)
         tree.add(
             Text.assemble(
                 (clean(lane.name), "bold"),
                 f"  {clean(words.provider(lane))}",
                 f"  {place(*first)}" if first else "",
-                (f"  {count(len(lane.sites), 'place')}", QUIET_STYLE),
+                (f"  {count(len(lane.sites), 'place')}" if lane.sites else "", QUIET_STYLE),
             )
         )
     return tree

@@ -85,9 +85,13 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def aligned(rows: Iterable[Sequence[Text]], console: Console, indent: int = 0) -> Table:
+def aligned(
+    rows: Iterable[Sequence[Text]], console: Console, indent: int = 0, *, filled: bool = False
+) -> Table:
     """Return rows in columns where the terminal is wide enough, else each row's parts below one another.
 
+    ``filled`` lines then hold as many parts as fit; else the row's head and two parts share one, the others get their
+    own.
     Either way every name and every place is complete: a path with an ellipsis in it is of no use to anybody.
     """
     cells = [list(row) for row in rows]
@@ -101,7 +105,23 @@ def aligned(rows: Iterable[Sequence[Text]], console: Console, indent: int = 0) -
     narrow = Table.grid(padding=(0, 2))
     narrow.add_column(no_wrap=True)
     narrow.add_column(overflow="fold")
+    room = console.width - indent - max((row[0].cell_len for row in cells), default=0) - 2
     for head, *rest in cells:
-        lines = [Text("  ").join(part for part in rest[:2] if part), *rest[2:]]
+        lines = _filled(rest, room) if filled else [_beside(rest[:2]), *rest[2:]]
         narrow.add_row(head, Text("\n").join(line for line in lines if line))
     return narrow
+
+
+def _beside(parts: Iterable[Text]) -> Text:
+    return Text("  ").join(part for part in parts if part)
+
+
+def _filled(parts: Iterable[Text], room: int) -> list[Text]:
+    lines: list[Text] = []
+    for part in parts:
+        longer = _beside([*lines[-1:], part])
+        if lines and longer.cell_len <= room:
+            lines[-1] = longer
+        elif part:
+            lines.append(part)
+    return lines

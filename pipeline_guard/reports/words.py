@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline_guard.pipeline.model import Lane, PipelineMap, Site
+from collections.abc import Sequence
+
+from pipeline_guard.pipeline.model import Lane, PipelineMap
 
 GUARDS = {
     "none": "no guard: sends whether or not a response is active",
@@ -42,7 +44,7 @@ CAUSES = {
 PROVIDERS = {"openai": "OpenAI Realtime"}
 ENGINE_KINDS = {
     "stt": "speech-to-text",
-    "tts": "speech synthesis",
+    "tts": "another voice",
     "twiml_say": "TwiML <Say>",
     "twiml_play": "TwiML <Play>",
     "twiml_gather": "TwiML <Gather>",
@@ -58,6 +60,7 @@ GAP_REASONS = {
     "unresolved-receiver": "receiver unknown",
     "unresolved-configuration": "configuration unknown",
 }
+NEVER_CALLED = "nothing calls it"
 CONTEXTS = {
     "live": "",
     "post_call": "after the call",
@@ -65,8 +68,28 @@ CONTEXTS = {
     "startup": "at start-up",
     "test": "in a test",
     "example": "example",
-    "dormant": "dormant: nothing calls it",
+    "dormant": f"dormant: {NEVER_CALLED}",
     "unknown": "",
+}
+# Beside the session it is worth a word that something runs in the call; what is about the session itself mostly does.
+ENGINE_CONTEXTS = {"live": "during the call", "unknown": "unclear when"}
+TEXT_GOES = {
+    "feeds_back": "text goes back into the call",
+    "log_only": "text is only kept",
+    "unknown": "unclear where the text goes",
+}
+TWIML_VALUES = {
+    "greeting": "greeting",
+    "error_message": "error message",
+    "ivr": "menu",
+    "transfer": "transfer",
+    "voicemail": "voicemail",
+    "dtmf": "keypad",
+}
+BESIDE = {
+    "before": "before the stream",
+    "after": "after the stream",
+    "update": "sent to a running call",
 }
 
 
@@ -85,15 +108,16 @@ def is_realtime(lane: Lane) -> bool:
     return lane.provider == "openai"
 
 
-def sites_of(lane: Lane, *kinds: str) -> list[Site]:
-    """Return a lane's sites of some kinds, ordered by place."""
-    return sorted((site for site in lane.sites if site.kind in kinds), key=lambda site: (site.path, site.line))
+def has_session(pipeline_map: PipelineMap) -> bool:
+    """Say whether a project has a Realtime session at all."""
+    return any(is_realtime(lane) for lane in pipeline_map.lanes)
 
 
-def no_session(pipeline_map: PipelineMap) -> str:
-    """Return the sentence for a project that has no session at all."""
-    coverage = pipeline_map.coverage
-    return (
-        f"No Realtime session here: {coverage.discovered:,} Python file(s) found, {coverage.analysed:,} read in depth, "
-        "and none of them sends audio to a speech-to-speech session, creates a response or configures a session."
-    )
+def one_setting_away(flag: str) -> str:
+    """Return the words for code that runs as soon as a setting is changed."""
+    return f"one setting away: {flag}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Return parts as a sentence lists them: ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
