@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pipeline_guard.cli.demo import BACKEND
 from pipeline_guard.findings import Finding, Fix
 from pipeline_guard.pipeline.model import Coverage, Gap, Lane, PipelineMap, Queue, Sender, Session, Site, Step, Trigger
@@ -147,18 +149,42 @@ def demo_lane() -> Lane:
     )
 
 
-def demo_map(*lanes: Lane, gaps: tuple[Gap, ...] = ()) -> PipelineMap:
+def engine_site(kind: str, engine: str, line: int = 1, context: str = "live", **changes: object) -> Site:
+    """A place that runs an engine, or a TwiML verb, which has no role."""
+    values: dict[str, object] = {
+        "kind": kind,
+        "role": None if kind.startswith("twiml") else "primitive",
+        "engine": engine,
+        "path": "speech.py",
+        "line": line,
+        "end_line": line,
+        "column": 5,
+        "symbol": f"run_{engine}",
+        "context": context,
+        "provider": "",
+    }
+    return Site(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def speaking_lane(*sites: Site) -> Lane:
+    """The demo's lane with other engines in its calls."""
+    lane = demo_lane()
+    return msgspec.structs.replace(lane, sites=(*lane.sites, *sites))
+
+
+def demo_map(*lanes: Lane, gaps: tuple[Gap, ...] = (), outside: tuple[Site, ...] = ()) -> PipelineMap:
     return PipelineMap(
         root=str(BACKEND),
         lanes=lanes or (demo_lane(),),
         gaps=gaps,
         coverage=Coverage(discovered=3 + len(gaps), analysed=3, set_aside=0),
+        outside=outside,
     )
 
 
-def empty_map() -> PipelineMap:
+def empty_map(*outside: Site) -> PipelineMap:
     coverage = Coverage(discovered=7, analysed=2, set_aside=5)
-    return PipelineMap(root=str(BACKEND), lanes=(), gaps=(), coverage=coverage)
+    return PipelineMap(root=str(BACKEND), lanes=(), gaps=(), coverage=coverage, outside=outside)
 
 
 def finding(rule: str = "PG101", at: Step = FAST_PATH, **changes: object) -> Finding:

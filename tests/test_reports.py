@@ -18,7 +18,17 @@ from pipeline_guard.reports import check_json, check_text, map_dot, map_json, ma
 from pipeline_guard.reports.lane_parts import audio_path
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import clean
-from tests.sample_maps import FAST_PATH, QUEUE_LINE, SILENCE_CALL, demo_lane, demo_map, empty_map, finding
+from tests.sample_maps import (
+    FAST_PATH,
+    QUEUE_LINE,
+    SILENCE_CALL,
+    demo_lane,
+    demo_map,
+    empty_map,
+    engine_site,
+    finding,
+    speaking_lane,
+)
 
 GAPS = (
     Gap(path="broken.py", reason="syntax", detail="invalid syntax", line=3),
@@ -92,10 +102,117 @@ def test_no_width_cuts_a_name_or_a_place_short(width: int) -> None:
         assert part in text
 
 
-def test_a_project_without_a_session_is_said_to_have_none() -> None:
-    text = map_of(empty_map())
-    assert "No Realtime session here: 7 Python file(s) found, 2 read in depth" in text
+def section(text: str, title: str) -> list[str]:
+    """Return the rows below a title, one space between the columns."""
+    lines = text.split("\n")
+    start = next(number for number, line in enumerate(lines) if line.strip("│├└─ ") == title)
+    return [" ".join(line.strip("│├└─ ").split()) for line in lines[start + 1 : lines.index("", start)]]
+
+
+SAY = engine_site("twiml_say", "twilio", 9, symbol="answer", beside="before", value="greeting")
+OTHERS = (
+    engine_site("tts", "playht", 70, "dormant", note="nothing calls run_playht()"),
+    engine_site("tts", "lmnt", 60, "dormant", flag="USE_LMNT", note="switched off: USE_LMNT"),
+    engine_site("stt", "deepgram", 10, value="feeds_back"),
+    engine_site("stt", "whisper", 30, "post_call", value="log_only", marked=True),
+    engine_site("tts", "elevenlabs", 20),
+    engine_site("tts", "elevenlabs", 24),
+    engine_site("tts", "polly", 40, flag="USE_POLLY"),
+    engine_site("stt", "google", 50, "startup", value="unknown"),
+    SAY,
+)
+
+
+def test_what_listens_and_speaks_beside_the_session_is_told_live_first() -> None:
+    assert section(map_of(demo_map(speaking_lane(*OTHERS))), "Other voices and recognisers") == [
+        "speech-to-text deepgram run_deepgram speech.py:10 during the call text goes back into the call",
+        "another voice elevenlabs run_elevenlabs speech.py:20, 24 during the call",
+        "TwiML <Say> answer speech.py:9 during the call greeting, before the stream",
+        "another voice polly run_polly speech.py:40 during the call one setting away: USE_POLLY",
+        "speech-to-text google run_google speech.py:50 at start-up unclear where the text goes",
+        "speech-to-text whisper run_whisper speech.py:30 after the call "
+        "text is only kept, declared for after the call only",
+        "another voice playht run_playht speech.py:70 dormant nothing calls run_playht()",
+        "another voice lmnt run_lmnt speech.py:60 dormant one setting away: USE_LMNT",
+    ]
+
+
+def test_calls_that_lead_to_an_engine_are_counted_unless_its_own_place_is_elsewhere() -> None:
+    own = engine_site("stt", "deepgram", value="unknown")
+    inner = engine_site("tts", "openai or polly", 8, role="call", symbol="speak", callee="voice.py:Voice.speak")
+    outer = engine_site("tts", "openai or polly", 3, role="call", symbol="turn", callee="speech.py:speak")
+    calls = [engine_site("stt", "deepgram", line, role="call") for line in (4, 5)]
+    assert section(map_of(demo_map(speaking_lane(own, outer, inner, *calls))), "Other voices and recognisers") == [
+        "speech-to-text deepgram run_deepgram speech.py:1 during the call unclear where the text goes",
+        "another voice openai or polly speak speech.py:8 during the call",
+        "3 calls lead to these places",
+    ]
+
+
+def test_many_engines_do_not_flood_the_map() -> None:
+    lines = [engine_site("tts", "polly", line) for line in range(1, 6)]
+    many = [engine_site("tts", f"voice{number:02}", 1) for number in range(20)]
+    found = section(map_of(demo_map(speaking_lane(*lines, *many))), "Other voices and recognisers")
+    assert found[0] == "another voice polly run_polly speech.py:1, 2, 3 +2 during the call"
+    assert (len(found), found[-1]) == (13, "… and 9 more (see --format json)")
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_narrow_terminal_gets_lines_that_fit_and_whole_names(width: int) -> None:
+    text = map_of(demo_map(speaking_lane(*OTHERS), outside=OTHERS), width)
+    assert max(len(line.rstrip()) for line in text.split("\n") if "speech.py" in line) <= width
+    assert all(f"speech.py:{site.line}" in text for site in OTHERS if site.line != 24)
+    assert all(site.symbol in text for site in OTHERS)
+
+
+NO_SESSION = "No Realtime session here"
+CASCADE = (
+    engine_site("stt", "deepgram", 1),
+    engine_site("tts", "elevenlabs", 2),
+    engine_site("tts", "polly", 3, "dormant"),
+)
+
+
+@pytest.mark.parametrize(
+    ("outside", "expected"),
+    [
+        ((), "No Realtime session here."),
+        (CASCADE, "this backend listens with deepgram and speaks with elevenlabs"),
+        (CASCADE[:1], "this backend listens with deepgram"),
+        (CASCADE[2:], "its code for polly is not in use"),
+        ((engine_site("stt", "whisper", 1, "offline"),), "this backend listens with whisper outside calls"),
+        (
+            (
+                *(engine_site("tts", name, line) for line in (1, 2) for name in ("azure", "bark")),
+                *(engine_site("tts", name, flag="VOICE") for name in ("aws", "cartesia")),
+                engine_site("tts", "lmnt or polly", role="call"),
+            ),
+            "this backend speaks with azure, bark, lmnt and 3 more",
+        ),
+    ],
+)
+def test_a_project_without_a_session_is_said_to_have_none(outside: tuple[Site, ...], expected: str) -> None:
+    text = map_of(empty_map(*outside))
+    sentence = f"{NO_SESSION}: {expected} (no contract to check)." if outside else expected
+    assert text.split("\n")[2] == sentence
     assert "7 Python files found, 2 read in depth, 5 set aside" in text
+    said = f" ({expected})" if outside else ""
+    assert check_of(empty_map(*outside)).split("\n")[0] == f"{NO_SESSION}: nothing to check{said}"
+    for diagram in (map_dot, map_mermaid):
+        assert sentence.rstrip(".") in diagram.render(empty_map(*outside))
+
+
+def test_engines_outside_are_listed_by_engine_and_context() -> None:
+    sites = (*CASCADE, engine_site("stt", "deepgram", 7), engine_site("stt", "google", 8, flag="USE_GOOGLE"))
+    expected = [
+        "speech-to-text deepgram speech.py:1 +1 place during the call",
+        "another voice elevenlabs speech.py:2 during the call",
+        "speech-to-text google speech.py:8 during the call one setting away: USE_GOOGLE",
+        "another voice polly speech.py:3 dormant",
+    ]
+    assert section(map_of(demo_map(outside=sites)), "Other pipelines, without a Realtime session") == expected
+    assert section(map_of(empty_map(*sites)), "What it runs instead") == expected
+    assert NO_SESSION not in map_of(demo_map(outside=sites)) + check_of(demo_map(outside=sites))
 
 
 def test_another_provider_is_a_lane_of_its_own_and_not_a_duplicate() -> None:
@@ -105,6 +222,9 @@ def test_another_provider_is_a_lane_of_its_own_and_not_a_duplicate() -> None:
     text = map_of(demo_map(demo_lane(), Lane(name="g.py", provider="gemini", sites=(site,))))
     assert "Other speech services" in text
     assert "g.py  gemini  g.py:5" in text
+    alone = demo_map(Lane(name="g.py", provider="gemini", sites=(site,)))
+    assert f"{NO_SESSION}: this backend talks through gemini (no contract to check)." in map_of(alone)
+    assert f"{NO_SESSION}: nothing to check (this backend talks through gemini)" in check_of(alone)
 
 
 def test_an_empty_lane_shows_every_stage_that_is_missing() -> None:
@@ -162,12 +282,15 @@ def test_one_line_per_finding_is_what_editors_read() -> None:
 
 def test_map_json_keeps_its_promise() -> None:
     document = json.loads(map_json.render(demo_map(gaps=GAPS)))
-    assert (document["version"], list(document)) == (1, ["version", "root", "lanes", "errors", "coverage"])
+    assert (document["version"], list(document)) == (1, ["version", "root", "lanes", "outside", "errors", "coverage"])
     (lane,) = document["lanes"]
     assert set(lane) >= {"name", "provider", "policy", "sites", "queues", "senders", "triggers", "sessions"}
     assert set(lane["sites"][0]) == set(Site.__struct_fields__)
     assert lane["sites"][1]["trigger"] == "silence"
     assert lane["sites"][1]["reached_from"][-1]["line"] == SILENCE_CALL.line
+    (outside,) = json.loads(map_json.render(empty_map(SAY)))["outside"]
+    assert list(outside) == list(lane["sites"][0])
+    assert (outside["kind"], outside["beside"]) == ("twiml_say", "before")
     assert document["errors"][0] == {"path": "broken.py", "reason": "syntax", "detail": "invalid syntax", "line": 3}
 
 
@@ -182,10 +305,15 @@ def test_check_json_keeps_its_promise() -> None:
     summary = document["summary"]
     assert (summary["findings"], summary["errors"], summary["warnings"], summary["suppressed"]) == (2, 1, 1, 1)
     assert summary["by_rule"] == {"PG101": 1, "PG215": 1}
+    assert (summary["lanes"], summary["realtime"]) == (1, True)
+    assert json.loads(check_json.render([], empty_map(*CASCADE)))["summary"]["realtime"] is False
     assert len(document["errors"]) == 2
 
 
-@pytest.mark.parametrize("pipeline_map", [demo_map(), empty_map(), demo_map(demo_lane(), demo_lane())])
+@pytest.mark.parametrize(
+    "pipeline_map",
+    [demo_map(), empty_map(), demo_map(demo_lane(), demo_lane()), demo_map(speaking_lane(*OTHERS), outside=CASCADE)],
+)
 def test_diagrams_name_every_box_they_draw_an_arrow_to(pipeline_map: PipelineMap) -> None:
     for text, box, edge in (
         (
@@ -202,6 +330,34 @@ def test_diagrams_name_every_box_they_draw_an_arrow_to(pipeline_map: PipelineMap
     assert (":::duplicate" in map_mermaid.render(pipeline_map)) is bool(pipeline_map.lanes)
 
 
+def test_diagrams_show_what_else_the_caller_hears_and_who_else_listens() -> None:
+    text = map_mermaid.render(demo_map(speaking_lane(*OTHERS)))
+    boxes = {label: name for name, label in re.findall(r'^ +(lane0n\d+)\W+"([^"]*)"', text, re.MULTILINE)}
+    titles = {name: label.split("<br/>")[0] for label, name in boxes.items()}
+    arrows = [
+        (titles[source], label, titles[target])
+        for source, label, target in re.findall(r'(lane0n\d+) -->(?:\|"([^"]*)"\|)? (lane0n\d+)', text)
+    ]
+    others = {"deepgram", "elevenlabs", "TwiML #60;Say#62;", "polly", "google", "whisper", "playht", "lmnt"}
+    assert {arrow for arrow in arrows if others & set(arrow)} == {
+        ("CallSession.handle_media", "audio", "deepgram"),
+        ("deepgram", "text goes back into the call", "OpenAI Realtime"),
+        ("elevenlabs", "voice", "the caller"),
+        ("the caller", "", "TwiML #60;Say#62;"),
+        ("TwiML #60;Say#62;", "then the stream", "media_stream"),
+    }
+    looks = re.findall(r'\[\["([^"]*)"\]\](?::::(\w+))?', text)
+    assert {(label.split("<br/>")[0], look) for label, look in looks} == {
+        *((name, "") for name in ("deepgram", "elevenlabs", "TwiML #60;Say#62;")),
+        *((name, "aside") for name in ("google", "whisper")),
+        *((name, "dormant") for name in ("polly", "playht", "lmnt")),
+    }
+    assert "elevenlabs<br/>another voice<br/>2 places<br/>during the call" in boxes
+    kept = map_dot.render(demo_map(speaking_lane(engine_site("stt", "gladia", value="log_only"))))
+    assert 'label="gladia\\nspeech-to-text\\nspeech.py:1\\nduring the call"' in kept
+    assert 'label="text is only kept"' in kept
+
+
 def check_dot(text: str) -> None:
     """Accept what Graphviz's grammar does, as far as we use it."""
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', '"s"', text)
@@ -216,7 +372,7 @@ def check_dot(text: str) -> None:
 def check_mermaid(text: str) -> None:
     bare = re.sub(r'"[^"]*"', '"s"', text)
     assert "%%" not in text
-    node = r'\w+(?:\[\("s"\)\]|\(\["s"\]\)|\["s"\]|\{\{"s"\}\}|\[/"s"/\])(?::::\w+)?'
+    node = r'\w+(?:\[\("s"\)\]|\[\["s"\]\]|\(\["s"\]\)|\["s"\]|\{\{"s"\}\}|\[/"s"/\])(?::::\w+)?'
     for line in bare.strip().split("\n"):
         pattern = rf'\s*(?:flowchart TD|subgraph \w+\["s"\]|end|{node}|\w+ -->(?:\|"s"\|)? \w+|classDef .*)'
         assert re.fullmatch(pattern, line), line
@@ -228,7 +384,16 @@ def test_no_name_in_the_scanned_code_breaks_an_output(name: str, symbol: str) ->
     queue = msgspec.structs.replace(lane.queues[0], name=name)
     sender = msgspec.structs.replace(lane.senders[0], symbol=symbol, queue=name)
     changed = msgspec.structs.replace(lane, name=name + '"]};%%{', queues=(queue,), senders=(sender, lane.senders[1]))
-    pipeline_map = demo_map(changed)
+    speech = (
+        engine_site("stt", name, symbol=symbol, path=symbol, note=name, flag=name, value="log_only"),
+        engine_site("twiml_say", symbol, context="dormant", note=name, symbol=name),
+    )
+    changed = msgspec.structs.replace(changed, sites=(*changed.sites, *speech))
+    pipeline_map = demo_map(changed, outside=speech)
+    check_dot(map_dot.render(empty_map(*speech)))
+    check_mermaid(map_mermaid.render(empty_map(*speech)))
+    without = map_of(empty_map(*speech)) + check_of(empty_map(*speech))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", without)
     check_dot(map_dot.render(pipeline_map))
     check_mermaid(map_mermaid.render(pipeline_map))
     assert json.loads(map_json.render(pipeline_map))["lanes"][0]["queues"][0]["name"] == name

@@ -97,6 +97,7 @@ def _reason(site: Site) -> str:
         "switched off",
         "nothing calls",
         "nothing makes",
+        "nothing loads",
         "nothing is ever put",
         "never assigned",
         "only ever None",

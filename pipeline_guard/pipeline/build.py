@@ -60,7 +60,7 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     queues.build()
     finder = SinkFinder(graph, vocabulary, queues)
     sinks = [*finder.run(), *EngineFinder(graph, vocabulary, finder.transports).run()]
-    reach = Reachability(graph, Flags(evaluator), vocabulary)
+    reach = Reachability(graph, Flags(evaluator), vocabulary, loader.mounting.is_loaded)
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
     hops = chains.build(sinks)

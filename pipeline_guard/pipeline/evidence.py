@@ -136,6 +136,8 @@ class Evidence:
                     return f"nothing makes {_article(cls.name)} {cls.name}"
             above = [e.caller for e in self.graph.incoming.get(root, ()) if e.kind != "escape" and e.caller.index != 0]
             root = next((caller for caller in above if caller not in seen), root)
+        if not self.reach.is_loaded(root.module.rel):
+            return f"nothing loads {root.module.rel}"
         return f"nothing calls {root.name}()"
 
     def _never(self, hop: Hop, sink: Sink) -> str | None:

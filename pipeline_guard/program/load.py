@@ -12,6 +12,7 @@ from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
+from pipeline_guard.program.mounting import Mounting
 from pipeline_guard.program.places import is_test_file
 from pipeline_guard.program.trees import walk
 from pipeline_guard.vocabulary import Vocabulary
@@ -41,6 +42,7 @@ class Loader:
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
         self._marks: dict[str, list[int]] = {}
+        self.mounting = Mounting(self._data, self._tests)
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -50,6 +51,7 @@ class Reachability:
     graph: CallGraph
     flags: Flags
     vocabulary: Vocabulary
+    is_loaded: Callable[[str], bool] = lambda _: True
     entries: list[Entry] = field(default_factory=list)
     contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
@@ -72,7 +74,8 @@ class Reachability:
     def find_entries(self) -> None:
         """Find the entry points."""
         for module in list(self.graph.program.modules.values()):
-            self._module_entries(module)
+            if self.is_loaded(module.rel):
+                self._module_entries(module)
 
     def spread(self) -> None:
         """Follow every edge from the entry points."""
@@ -180,7 +183,7 @@ class Reachability:
                 context = self._refined(_as_context(rule.context), func, route)
                 found.append((context, f"@{name} {route}".strip(), rule.stream))
         for edge in self.graph.incoming.get(func, ()):
-            if edge.kind != "callback" or edge.site is None:
+            if edge.kind != "callback" or edge.site is None or not self.is_loaded(edge.caller.module.rel):
                 continue
             name = ir.source(edge.site.func).rpartition(".")[2]
             for rule in self.vocabulary.registrations:

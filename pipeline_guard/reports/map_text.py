@@ -215,7 +215,7 @@ def _engines(lane: Lane, console: Console) -> RenderableType | None:
                 styled(row.first.symbol),
                 Text(_places(row)),
                 Text(other_speech.when(row.first), style=_STANDING[other_speech.standing(row.first)]),
-                Text(other_speech.remark(row.first), style=QUIET_STYLE),
+                styled(other_speech.remark(row.first), QUIET_STYLE),
             )
             for row in rows[:_MOST_ROWS]
         ],
@@ -257,7 +257,7 @@ def _outside(pipeline_map: PipelineMap, console: Console) -> Tree:
                         + (f" +{count(len(row.sites) - 1, 'place')}" if len(row.sites) > 1 else "")
                     ),
                     Text(other_speech.when(row.first), style=_STANDING[other_speech.standing(row.first)]),
-                    Text(words.one_setting_away(row.first.flag) if row.first.flag else "", style=QUIET_STYLE),
+                    styled(words.one_setting_away(row.first.flag) if row.first.flag else "", QUIET_STYLE),
                 )
                 for row in rows
             ],

@@ -47,7 +47,7 @@ def by_function(sites: Sequence[Site]) -> list[Row]:
 
 
 def by_engine(sites: Sequence[Site]) -> list[Row]:
-    """Put the places together where one engine runs in one context; for TwiML, where it stands to the stream as well."""
+    """Put the places together where one engine runs in one context, or a TwiML verb stands alike to the stream."""
     return _rows(sites, lambda site: (site.kind, site.engine, site.context, site.flag, site.beside))
 
 
@@ -84,7 +84,7 @@ def remark(site: Site) -> str:
         parts.append(site.note or words.NEVER_CALLED)
     if site.marked:
         parts.append("declared for after the call only")
-    return ", ".join(clean(part) for part in parts if part)
+    return ", ".join(part for part in parts if part)
 
 
 def no_session(pipeline_map: PipelineMap) -> str:

@@ -85,9 +85,7 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def aligned(
-    rows: Iterable[Sequence[Text]], console: Console, indent: int = 0, *, filled: bool = False
-) -> Table:
+def aligned(rows: Iterable[Sequence[Text]], console: Console, indent: int = 0, *, filled: bool = False) -> Table:
     """Return rows in columns where the terminal is wide enough, else each row's parts below one another.
 
     ``filled`` lines then hold as many parts as fit; else the row's head and two parts share one, the others get their

@@ -1,0 +1,70 @@
+"""Which files a running backend ever loads: those that are started, and what they import or name, step by step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+# A file that makes an application, or that is meant to be run, is where a backend starts.
+_STARTS = re.compile(
+    rb"\b(?:FastAPI|Flask|Sanic|Quart|Starlette|Litestar|Celery|ProtocolTypeRouter|Application|Bottle|Robyn|Typer|"
+    rb"WorkerOptions|AgentServer|get_asgi_application|get_wsgi_application|SocketIO|WebSocketServer|run_app|serve|"
+    rb"create_server|start_server)\s*\(|__name__\s*==\s*[\"']__main__|^[ \t]*(?:async )?def (?:create_app|make_app|"
+    rb"build_app|lambda_handler)\b",
+    re.MULTILINE,
+)
+# Modules that find others at run time: nothing can be said about who loads what.
+_FINDS = (b"iter_modules(", b"walk_packages(", b"import_module(", b"__import__(", b"entry_points(")
+# Files that frameworks load by their name.
+_LOADED_BY_NAME = frozenset({
+    "__init__", "__main__", "apps", "models", "admin", "tasks", "signals", "manage", "asgi", "wsgi", "settings", "main",
+    "app", "server", "conftest", "celery",
+})  # fmt: skip
+
+
+class Mounting:
+    """Answers whether a file is loaded by anything that runs.  ``data`` holds every file's bytes by its path."""
+
+    def __init__(self, data: Mapping[str, bytes], tests: Collection[str] = ()) -> None:
+        self.data = data
+        self.tests = tests
+        self._known: dict[str, bool] = {}
+        self._roots = 0
+        self._open: bool | None = None
+
+    def is_loaded(self, rel: str) -> bool:
+        """Say whether a file is started, loaded by name, or imported by a file that is; True also when unsure."""
+        if rel not in self._known:
+            self._known[rel] = True  # files that import each other vouch for nobody
+            self._known[rel] = self._is_unsure() or self._starts(rel) or self._is_named(rel)
+        return self._known[rel]
+
+    def _is_unsure(self) -> bool:
+        if self._open is None:
+            finds = any(word in data for data in self.data.values() for word in _FINDS)
+            self._open = finds or not any(self._starts(rel) for rel in self.data)
+        return self._open
+
+    def _starts(self, rel: str) -> bool:
+        stem = rel.rpartition("/")[2].rpartition(".")[0]
+        by_name = stem in _LOADED_BY_NAME or "/management/" in rel or "/migrations/" in rel or "/" not in rel
+        return by_name or _STARTS.search(self.data[rel]) is not None
+
+    def _is_named(self, rel: str) -> bool:
+        """Say whether a file that is loaded imports this one, or names it in a string (``"core.urls"``)."""
+        pieces = rel.rpartition(".")[0].split("/")
+        stem, package = pieces[-1].encode(), pieces[-2].encode() if len(pieces) > 1 else b""
+        inside = rel.rpartition("/")[0]
+        name, home = re.escape(stem), re.escape(package)
+        names = rb"import\s+(?:\([^)]*\b%s\b|[^\n(]*\b%s\b|\*)" % (name, name)
+        far = re.compile(rb"\b%s\s*\.\s*%s\b|\b%s\s+%s" % (home, name, home, names))
+        near = re.compile(rb"\.\s*%s\b|\bfrom\s+\.\s*%s|\b(?:import|from)\s+%s\b|\bfrom\s+%s\s+%s" % (
+            name, names, name, home, names
+        ))  # fmt: skip
+        for other, data in self.data.items():
+            if other == rel or other in self.tests or stem not in data:
+                continue
+            pattern = near if other.rpartition("/")[0] == inside else far
+            if pattern.search(data) and self.is_loaded(other):
+                return True
+        return False
