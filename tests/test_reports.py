@@ -145,7 +145,7 @@ def test_calls_that_lead_to_an_engine_are_counted_unless_its_own_place_is_elsewh
     assert section(map_of(demo_map(speaking_lane(own, outer, inner, *calls))), "Other voices and recognisers") == [
         "speech-to-text deepgram run_deepgram speech.py:1 during the call unclear where the text goes",
         "another voice openai or polly speak speech.py:8 during the call",
-        "3 calls lead to these places",
+        "3 calls lead there",
     ]
 
 
@@ -332,7 +332,7 @@ def test_diagrams_name_every_box_they_draw_an_arrow_to(pipeline_map: PipelineMap
 
 def test_diagrams_show_what_else_the_caller_hears_and_who_else_listens() -> None:
     text = map_mermaid.render(demo_map(speaking_lane(*OTHERS)))
-    boxes = {label: name for name, label in re.findall(r'^ +(lane0n\d+)\W+"([^"]*)"', text, re.MULTILINE)}
+    boxes = {label: name for name, label in re.findall(r'^ +(lane0n\d+)[\[({/]+"([^"]*)"', text, re.MULTILINE)}
     titles = {name: label.split("<br/>")[0] for label, name in boxes.items()}
     arrows = [
         (titles[source], label, titles[target])

@@ -72,14 +72,17 @@ def dormant_audio_path(lane: Lane) -> Iterator[Draft]:
     yield from dormant(lane, "audio_send", "send caller audio")
 
 
-def dormant(lane: Lane, kind: str, what: str) -> Iterator[Draft]:
+def dormant(lane: Lane, kind: str, what: str, *, calls: bool = True) -> Iterator[Draft]:
     """Yield one draft per piece of dead code with sites of a kind: at a send in it, else at its first call of one.
 
-    A piece is a function with all that only it calls, or a class that nothing makes.
+    A piece is a function with all that only it calls, or a class that nothing makes.  Without ``calls`` only pieces
+    that hold a primitive count: a dead call of something that runs elsewhere is no path of its own.
     """
     best: dict[tuple[str, str], Site] = {}
     for site in lane.sites:
         if site.kind != kind or site.context != "dormant" or NOT_HERE in site.note:
+            continue
+        if not calls and site.role != "primitive":
             continue
         reason = _reason(site)
         key = (site.path, reason if reason.startswith("nothing") else site.symbol)

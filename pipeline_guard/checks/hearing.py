@@ -40,12 +40,10 @@ def twiml_live_stt(lane: Lane) -> Iterator[Draft]:
             relay = site.value in ("conversation_relay", "virtual_agent", "ai_session")
             what = "hands the call to Twilio's own recogniser and voice" if relay else "has Twilio transcribe the call"
             yield at_site(site, f"TwiML {what} while the Realtime session listens to the same caller. Remove it.")
-        elif site.kind == "twiml_gather" and site.value != "dtmf":
-            place = f"{site.beside} the stream" if site.beside else "in a call flow of this backend"
+        elif site.kind == "twiml_gather" and site.value != "dtmf" and site.beside is not None:
+            place = "in a call that is running" if site.beside == "update" else f"{site.beside} the stream"
             yield at_site(
-                site,
-                f"<Gather input=\"speech\"> {place}: Twilio's recogniser hears what the Realtime session should.",
-                downgrade=site.beside is None,
+                site, f'<Gather input="speech"> {place}: Twilio\'s recogniser hears what the Realtime session should.'
             )
 
 
@@ -63,8 +61,11 @@ def offline_stt_feeds_live(lane: Lane) -> Iterator[Draft]:
 
 def offline_stt_unmarked(lane: Lane) -> Iterator[Draft]:
     """PG404: no comment says that this transcription is for after the call."""
+    seen: set[tuple[str, str]] = set()
     for site in engine_sites(lane, "stt"):
-        if site.context in _AFTER and not site.marked:
+        place = (site.path, site.symbol)
+        if site.context == "post_call" and not site.marked and place not in seen:
+            seen.add(place)
             yield at_site(
                 site,
                 f"{site.symbol}() transcribes after the call and does not say so; the next reader may call it during one. "
@@ -74,7 +75,7 @@ def offline_stt_unmarked(lane: Lane) -> Iterator[Draft]:
 
 def dormant_live_stt(lane: Lane) -> Iterator[Draft]:
     """PG405: another recogniser that nothing uses today, or that one setting turns on."""
-    yield from dormant(lane, "stt", "transcribe with another engine")
+    yield from dormant(lane, "stt", "transcribe with another engine", calls=False)
     for site in engine_sites(lane, "stt"):
         if site.flag is not None and site.context == "live":
             yield at_site(

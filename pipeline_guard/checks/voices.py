@@ -63,7 +63,7 @@ def greeting_outside_trigger(lane: Lane) -> Iterator[Draft]:
 
 def dormant_voice_engine(lane: Lane) -> Iterator[Draft]:
     """PG304: another voice that nothing uses today, or that one setting turns on."""
-    yield from dormant(lane, "tts", "speak with another voice")
+    yield from dormant(lane, "tts", "speak with another voice", calls=False)
     for site in engine_sites(lane, "tts"):
         if site.flag is not None and site.context == "live":
             yield at_site(

@@ -16,23 +16,25 @@ from pipeline_guard.pipeline.transcripts import Fate, TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
-from pipeline_guard.program.flow import meet
+from pipeline_guard.program.flow import held, meet
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.switches import Switches
 
 Above = dict[Func, set[int]]
 _MAX_CHAIN = 20
+_CORE = frozenset({"audio_send", "response_create"})
 _DURING = frozenset({"live", "unknown", "startup"})
 
 
 @dataclass
 class _Home:
-    """A lane of Realtime: its functions with all that leads to them, its files."""
+    """A lane of Realtime: its functions with all that leads to them, its files, what must hold for each of its sends."""
 
     lane: Lane
     above: Above
     files: set[str]
+    modes: list[dict[str, bool]]
     sites: list[Site] = field(default_factory=list)
 
 
@@ -114,7 +116,12 @@ class Beside:
         for func, op in places:
             for caller, ops in self._leading_to(func, op).items():
                 above.setdefault(caller, set()).update(ops)
-        return _Home(lane, above, files)
+        modes = [
+            self._mode(hop.func, hop.op)
+            for hop in group.hops
+            if hop.sink is not None and hop.kind in _CORE and self.evidence.context(hop) != "dormant"
+        ]
+        return _Home(lane, above, files, modes)
 
     def _leading_to(self, func: Func, op: int) -> Above:
         """Return the functions from which an operation is reached, each with the operations that lead there."""
@@ -141,17 +148,50 @@ class Beside:
     def _same_call(self, hop: Hop, homes: list[_Home]) -> list[_Home]:
         """Return the lanes of which one call can pass both the lane's own sites and this one."""
         mine = self._leading_to(hop.func, hop.op)
+        mode = self._mode(hop.func, hop.op)
         found = []
         for home in homes:
+            if home.modes and all(_conflict(mode, other) for other in home.modes):
+                continue  # one call works in one mode: whoever chooses this engine has not chosen the session
             shared = [func for func in mine if func in home.above]
             if any(
-                one != other and meet(func, one, other)
+                one != other and meet(func, one, other) and not self._one_after_other(func, one, other, hop.kind)
                 for func in shared
                 for one in mine[func]
                 for other in home.above[func]
             ):
                 found.append(home)
         return found
+
+    def _one_after_other(self, func: Func, one: int, session: int, kind: str) -> bool:
+        """Say whether an engine cannot run while a session does: a call at ``session`` stays until that is over.
+
+        A voice that speaks before the session opens counts all the same.
+        """
+        if kind == "tts" and one < session:
+            return False
+        edges = [edge for edge in self.graph.outgoing.get(func, ()) if edge.op == session]
+        return any(
+            edge.kind == "call" and edge.callee.ir.is_async and self.reach.pumps.runs_stream(edge.callee)
+            for edge in edges
+        ) and not any(edge.kind in ("task", "thread", "executor") for edge in edges)
+
+    def _mode(self, func: Func, op: int) -> dict[str, bool]:
+        """Return what must hold of an object's attributes and of settings for an operation to run, on the only way up."""
+        facts: dict[str, bool] = {}
+        places = [(func, op)]
+        for _ in range(_MAX_CHAIN):
+            here = [_lasting(current, held(current, place)) for current, place in places]
+            common = {key: value for key, value in here[0].items() if all(other.get(key) is value for other in here)}
+            facts = {**common, **facts}
+            current = places[0][0]
+            if self.reach.entry_of(current) is not None:
+                break
+            edges = [e for e in self.graph.incoming.get(current, ()) if e.kind != "escape" and not is_test(e.caller.module)]
+            if len({edge.caller for edge in edges}) != 1 or edges[0].caller is current:
+                break
+            places = [(edge.caller, edge.op) for edge in edges]
+        return facts
 
     # -- sites
 
@@ -224,6 +264,28 @@ class Beside:
             confidence=verb.confidence,
             reached_from=self.evidence.path_to(func, verb.line),
         )
+
+
+def _lasting(func: Func, facts: dict[str, bool]) -> dict[str, bool]:
+    """Return the facts that mean the same in other functions: of attributes of an object, and of settings."""
+    owner = func.owner_class
+    name = f"{owner.name}." if owner is not None else ""
+    return {
+        text.replace("self.", name): value
+        for text, value in facts.items()
+        if (name and text.startswith("self.")) or text.partition(".")[0].isupper() or text.startswith("settings.")
+    }
+
+
+def _conflict(one: dict[str, bool], other: dict[str, bool]) -> bool:
+    """Say whether two modes exclude each other: a test with both outcomes, or one thing equal to two constants."""
+    for text, value in one.items():
+        if other.get(text, value) is not value:
+            return True
+        left, sign, _ = text.partition(" == ")
+        if sign and value and any(t != text and v and t.startswith(f"{left} == ") for t, v in other.items()):
+            return True
+    return False
 
 
 def _told(verb: Verb) -> str:

@@ -121,6 +121,9 @@ class Evidence:
 
     def _dead_root(self, func: Func) -> str:
         """Return what would have to be called, or made, for a function to run: the top of the dead code it is in."""
+        flag = self._closed_above(func)
+        if flag is not None:
+            return flag
         seen: set[Func] = set()
         root = func
         while root not in seen:
@@ -139,6 +142,24 @@ class Evidence:
         if not self.reach.is_loaded(root.module.rel):
             return f"nothing loads {root.module.rel}"
         return f"nothing calls {root.name}()"
+
+    def _closed_above(self, func: Func) -> str | None:
+        """Return the flag that closes a way from running code into the dead code that a function is in."""
+        seen = {func}
+        stack = [func]
+        while stack:
+            current = stack.pop()
+            for edge in self.graph.incoming.get(current, ()):
+                if edge.kind == "escape" or edge.caller in seen:
+                    continue
+                if edge.caller in self.reach.contexts:
+                    flag = self.reach.flags.closed(edge.caller, edge.op)
+                    if flag is not None:
+                        return flag
+                else:
+                    seen.add(edge.caller)
+                    stack.append(edge.caller)
+        return None
 
     def _never(self, hop: Hop, sink: Sink) -> str | None:
         """Return why a hop never gets to a sink: the sink is dead, or a flag closes every way there."""

@@ -50,12 +50,16 @@ class Verb:
 
 @dataclass
 class _Stream:
-    """A ``<Stream>`` in a function: the operation, its line, and the object or text it is written to."""
+    """A ``<Stream>`` in a function: the operation, its line, and the object or text it is written to.
+
+    ``whole`` says that the text is a document of its own.
+    """
 
     op: int
     line: int
     home: object
     position: int = 0
+    whole: bool = False
 
 
 class TwimlFinder:
@@ -150,7 +154,7 @@ class TwimlFinder:
             for op, text in self._texts(func):
                 match = _STREAM.search(text)
                 if match is not None:
-                    found.append(_Stream(op, func.ir.ops[op].line, func, match.start()))
+                    found.append(_Stream(op, func.ir.ops[op].line, func, match.start(), "<Response" in text))
             self._streams[func] = found
         return self._streams[func]
 
@@ -180,13 +184,15 @@ class TwimlFinder:
         for op, text in texts:
             operation = func.ir.ops[op]
             seen: set[str] = set()
+            whole_here = "<Response" in text
             for match in self._elements.finditer(text):
                 verb = next(v for v in self.vocabulary.verbs_of_twiml if v.element == match.group(1))
                 if verb.kind in seen or not ("<Response" in whole or f"</{verb.element}>" in text):
                     continue
                 seen.add(verb.kind)
                 tag = text[match.start() : text.find(">", match.start()) + 1]
-                stream = next((s for s in self._streams_of(func) if s.home is func and meet(func, op, s.op)), None)
+                own = [s for s in self._streams_of(func) if s.home is func and (s.op == op or not (s.whole and whole_here))]
+                stream = next((s for s in own if meet(func, op, s.op)), None)
                 first = stream is None or op < stream.op or (op == stream.op and match.start() < stream.position)
                 value = verb.value or ("ivr" if verb.kind == "twiml_gather" or "<Gather" in text else "")
                 yield Verb(

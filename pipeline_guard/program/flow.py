@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
-from pipeline_guard.program.code import Func
+from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.trees import walk
@@ -204,8 +204,11 @@ def _described(test: ir.Expr) -> str:
     return f"switched off: {' '.join(dict.fromkeys(names_in(test))) if '…' in text else text}"
 
 
-def held(func: Func, op: int) -> dict[str, bool]:
-    """Return what is known where an operation runs: source text of a test → its truth, for tests that can be named."""
+def held(func: Func, op: int, changing: frozenset[str] = frozenset()) -> dict[str, bool]:
+    """Return what is known where an operation runs: source text of a test → its truth, for tests that can be named.
+
+    Tests of ``changing`` names are left out.
+    """
     known: dict[str, bool] = {}
     stack = [(condition.test, condition.wanted) for condition in conditions(func, op)]
     while stack:
@@ -217,23 +220,41 @@ def held(func: Func, op: int) -> dict[str, bool]:
                 stack.extend((part, wanted) for part in test.values)
         else:
             text = _text_of_test(test)
-            if "…" not in text:
+            if "…" not in text and changing.isdisjoint(names_in(test)):
                 known.setdefault(text, wanted)
     return known
 
 
 def meet(func: Func, one: int, other: int) -> bool:
-    """Say whether one run of a function can pass both operations: no ``if`` and no early exit keeps them apart."""
-    if func.exclusive(func.ir.ops[one].block, func.ir.ops[other].block):
-        return False
-    early, late = sorted((one, other))
+    """Say whether one run of a function can pass both operations: no ``if`` and no early exit keeps them apart.
+
+    In a loop around both, a test of what changes from round to round (the message just read) keeps nothing apart.
+    """
     blocks = func.ir.blocks
-    below = set(func.ancestors(func.ir.ops[late].block))
-    for block in func.ancestors(func.ir.ops[early].block):
-        if block not in below and blocks[block].leaves and blocks[block].kind in ("if", "else", "case", "except"):
+    left, right = func.ancestors(func.ir.ops[one].block), func.ancestors(func.ir.ops[other].block)
+    around = [block for block in left if block in right and blocks[block].kind in LOOPS]
+    changing = _assigned_in(func, around[0]) if around else frozenset()
+    apart = next(((a, b) for a, b in zip(left, right, strict=False) if a != b), None)
+    if apart is not None and func.exclusive(*apart):
+        test = blocks[apart[0]].test or blocks[apart[1]].test
+        if test is None or changing.isdisjoint(names_in(test)):
             return False
-    first, second = held(func, early), held(func, late)
+    early, late = sorted((one, other))
+    if not around:
+        below = set(func.ancestors(func.ir.ops[late].block))
+        for block in func.ancestors(func.ir.ops[early].block):
+            if block not in below and blocks[block].leaves and blocks[block].kind in ("if", "else", "case", "except"):
+                return False
+    first, second = held(func, early, changing), held(func, late, changing)
     return not any(second.get(text, wanted) is not wanted for text, wanted in first.items())
+
+
+def _assigned_in(func: Func, block: int) -> frozenset[str]:
+    """Return the names that are assigned inside a block (the target of a loop among them)."""
+    entry = func.ir.blocks[block]
+    return frozenset(
+        name for name, places in func.definitions.items() if any(entry.first <= place < entry.last for place in places)
+    )
 
 
 def _text_of_test(test: ir.Expr) -> str:

@@ -225,7 +225,7 @@ def _engines(lane: Lane, console: Console) -> RenderableType | None:
     )
     more = [f"… and {len(rows) - _MOST_ROWS} more (see --format json)"] if len(rows) > _MOST_ROWS else []
     if calls:
-        more.append(f"{count(calls, 'call leads', 'calls lead')} to these places")
+        more.append(f"{count(calls, 'call leads', 'calls lead')} there")
     return Group(table, *(Text(line, style=QUIET_STYLE) for line in more))
 
 
