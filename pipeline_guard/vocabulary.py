@@ -44,7 +44,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "twiml_value": frozenset({"name", "words"}),
     "ended": frozenset({"messages", "exceptions"}),
     "call_fields": frozenset({"names", "recording"}),
-    "switch": frozenset({"unless"}),
+    "switch": frozenset({"words", "unless"}),
     "keep": frozenset({"methods"}),
     "brain": frozenset({"methods"}),
 }
@@ -167,6 +167,7 @@ class Vocabulary:
     ended_exceptions: set[str] = field(default_factory=set)
     call_fields: set[str] = field(default_factory=set)
     recording_fields: set[str] = field(default_factory=set)
+    switches: set[str] = field(default_factory=set)
     no_switches: set[str] = field(default_factory=set)
     keeps: set[str] = field(default_factory=set)
     brains: set[str] = field(default_factory=set)
@@ -343,7 +344,8 @@ class Vocabulary:
         self.recording_fields.update(entry.get("recording", ()))
 
     def _add_switch(self, entry: Mapping[str, Any]) -> None:
-        self.no_switches.update(entry["unless"])
+        self.switches.update(entry.get("words", ()))
+        self.no_switches.update(entry.get("unless", ()))
 
     def _add_keep(self, entry: Mapping[str, Any]) -> None:
         self.keeps.update(entry["methods"])

@@ -54,7 +54,9 @@ class Beside:
         self.evidence = evidence
         self.transcripts = transcripts
         self.is_marked = is_marked
-        self.switches = Switches(graph.evaluator, transcripts.vocabulary.no_switches)
+        self.switches = Switches(
+            graph.evaluator, transcripts.vocabulary.switches, transcripts.vocabulary.no_switches
+        )
         self._fates: dict[int, Fate] = {}
         self._above: dict[tuple[Func, int], Above] = {}
         self._implied: dict[Func, list[Edge]] = {}
@@ -74,7 +76,10 @@ class Beside:
             self._place(site, own, outside, self._same_call(hop, own) if site.context in _DURING else None)
         for verb in verbs if own else ():  # without a session that speaks, TwiML is simply how this backend talks
             site = self._verb_site(verb)
-            (self._nearest(site, own) or own)[0].sites.append(site)
+            here = [home for home in own if site.path in home.files]
+            if not here and (site.beside is not None or site.context == "dormant"):
+                here = self._nearest(site, own) or own
+            (here[0].sites if here else outside).append(site)
         lanes = tuple(
             msgspec.structs.replace(home.lane, sites=_ordered((*home.lane.sites, *home.sites)))
             if home.sites
@@ -187,7 +192,11 @@ class Beside:
             current = places[0][0]
             if self.reach.entry_of(current) is not None:
                 break
-            edges = [e for e in self.graph.incoming.get(current, ()) if e.kind != "escape" and not is_test(e.caller.module)]
+            edges = [
+                edge
+                for edge in self.graph.incoming.get(current, ())
+                if edge.kind != "escape" and self.reach.reached(edge.caller, edge.op) == "live"
+            ]
             if len({edge.caller for edge in edges}) != 1 or edges[0].caller is current:
                 break
             places = [(edge.caller, edge.op) for edge in edges]
@@ -222,6 +231,8 @@ class Beside:
 
     def _fate(self, hop: Hop) -> Fate:
         """Return where the text of what a hop leads to goes; "feeds_back" of one engine decides for all."""
+        if hop.edge is not None and any(op.kind == "return" and op.value is not None for op in hop.edge.callee.ir.ops):
+            return self.transcripts.fate_at(hop.func, hop.op, hop.sinks[0])
         fates = []
         for sink in hop.sinks:
             if id(sink) not in self._fates:
@@ -258,7 +269,7 @@ class Beside:
             engine="twilio",
             value="dtmf" if verb.kind == "twiml_gather" and not verb.listens else verb.value,
             provider="",
-            note=_told(verb),
+            note="; ".join(part for part in (_told(verb), self.evidence.why_never(func, verb.op)) if part),
             beside="update" if verb.update else None if verb.beside is None else "before" if verb.first else "after",
             flag=self._flag(func, verb.op),
             confidence=verb.confidence,

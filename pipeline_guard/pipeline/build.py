@@ -59,7 +59,11 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     queues = QueueIndex(graph, evaluator)
     queues.build()
     finder = SinkFinder(graph, vocabulary, queues)
-    sinks = [*finder.run(), *EngineFinder(graph, vocabulary, finder.transports).run()]
+    own_sinks, engine_sinks = finder.run(), EngineFinder(graph, vocabulary, finder.transports).run()
+    engine_calls = {id(sink.call) for sink in engine_sinks}
+    # What is sent to a recogniser is a site of that engine, not one more speech-to-speech service.
+    sinks = [sink for sink in own_sinks if sink.provider == "openai" or id(sink.call) not in engine_calls]
+    sinks += engine_sinks
     reach = Reachability(graph, Flags(evaluator), vocabulary, loader.mounting.is_loaded)
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)

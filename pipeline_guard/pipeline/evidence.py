@@ -109,6 +109,13 @@ class Evidence:
                 return reason if hop.sink is not None else f"{NOT_HERE} ({reason})"
         return self._dead_root(hop.func)
 
+    def why_never(self, func: Func, op: int) -> str:
+        """Return why an operation never runs; empty when it may."""
+        flag = self.reach.flags.closed(func, op)
+        if flag is not None:
+            return flag
+        return "" if func in self.reach.contexts or self._may_be_called(func) else self._dead_root(func)
+
     def _may_be_called(self, func: Func) -> bool:
         """Say whether a method of this name is called on something whose class could not be told."""
         root = func.outermost

@@ -18,11 +18,13 @@ from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.trees import last_name, walk
+from pipeline_guard.program.values import External, Frame, Instance
 from pipeline_guard.vocabulary import Vocabulary
 
 MAX_PLACES = 400
 _REGISTERS = frozenset({"on", "connect", "add_listener", "subscribe", "on_transcript", "add_event_handler"})
 _RECEIVES = frozenset({"recv", "receive", "receive_json", "receive_str", "receive_text", "events", "__anext__"})
+_RECORDS = frozenset({"Model", "DeclarativeBase", "Document", "SQLModel", "Base", "DeclarativeBaseNoMeta"})
 _HANDLING = frozenset({"callback", "register"})
 
 
@@ -59,6 +61,10 @@ class TranscriptReader:
         """Return the fate of one sink's text."""
         return _Trace(self, sink).run()
 
+    def fate_at(self, func: Func, op: int, sink: Sink) -> Fate:
+        """Return the fate of the text that a call of a sink's wrapper returns."""
+        return _Trace(self, sink).run_from(func, op)
+
     @cached_property
     def attribute_readers(self) -> dict[str, list[tuple[Func, int]]]:
         """Attribute name → the operations that read it."""
@@ -94,6 +100,15 @@ class _Trace:
         self._result(sink.func, sink.op, None, start)
         for place, step in self._handlers():
             self._reach(place, None, step)
+        return self._follow(start)
+
+    def run_from(self, func: Func, op: int) -> Fate:
+        """Start where a wrapper's result appears."""
+        start = step_at(func, func.ir.ops[op].line, f"text from {self.sink.engine}")
+        self._result(func, op, None, start)
+        return self._follow(start)
+
+    def _follow(self, start: Step) -> Fate:
         while self.queue and self.found is None and len(self.came) < MAX_PLACES:
             place = self.queue.popleft()
             if place.func is not None:
@@ -177,9 +192,27 @@ class _Trace:
                 home = next((f for f in func.enclosing() if node.id in f.definitions or node.id in f.params), func)
                 self._reach(_Place(home, node.id), before, step)
         elif type(node) is ir.Attr:
-            owner = func.owner_class
+            own = type(node.base) is ir.Name and node.base.id == func.self_name
+            owner = func.owner_class if own else self._class_of(func, op, node.base)
+            if owner is None:
+                self.kept = True  # an object of a library, or one that nothing is known of: a database's record
+                return
             note = f"kept in {ir.source(node)}"
-            self._reach(_Place(None, node.name, owner or func.module), before, step_at(func, line, note))
+            self._reach(_Place(None, node.name, owner), before, step_at(func, line, note))
+
+    def _class_of(self, func: Func, op: int, node: ir.Expr) -> Class | None:
+        evaluator = self.graph.evaluator
+        for value in evaluator.settled(evaluator.eval(node, Frame(func, op))):
+            if isinstance(value, Instance) and not self._is_record(value.cls):
+                return value.cls
+        return None
+
+    def _is_record(self, cls: Class) -> bool:
+        """Say whether instances of a class are rows of a database (a model of SQLAlchemy, Django, Peewee …)."""
+        return any(
+            isinstance(entry, External) and entry.path.rpartition(".")[2] in _RECORDS
+            for entry in self.graph.evaluator.mro(cls)
+        ) or any(field.name in ("__tablename__", "__table__") for field in cls.ir.fields)
 
     @staticmethod
     def _is_global(func: Func, name: str) -> bool:

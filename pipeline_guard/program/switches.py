@@ -32,11 +32,13 @@ class _Unknown(Exception):
 class Switches:
     """Answers which setting must be changed before an operation runs.
 
-    ``unless`` are words in the names of settings that are no switches (a key, an address).
+    ``words`` in the name of a setting without a default make it a switch ("USE", "ENABLE"), ``unless`` in any name make
+    it none (a key, an address).
     """
 
-    def __init__(self, evaluator: Evaluator, unless: Collection[str]) -> None:
+    def __init__(self, evaluator: Evaluator, words: Collection[str], unless: Collection[str]) -> None:
         self.evaluator = evaluator
+        self.words = frozenset(words)
         self.unless = frozenset(unless)
         self._known: dict[tuple[Func, int], Switch | None] = {}
 
@@ -143,7 +145,11 @@ class Switches:
                 default = keyword.value
             elif keyword.name == "cast" and ir.source(keyword.value) != "bool":
                 raise _Unknown
-        return None if default is None else self._default(default, frame, names, depth)
+        if default is None:
+            if self.words.isdisjoint(names[-1].upper().split("_")):
+                raise _Unknown  # required, or at least meant to be set: only its name could make it a switch
+            return None
+        return self._default(default, frame, names, depth)
 
     def _helper(self, func: Func, node: ir.Call, frame: Frame, names: list[str], depth: int) -> Known:
         """Read ``env_flag("NAME", default)``: a function of the program that reads its first argument."""
