@@ -88,13 +88,15 @@ def dormant_live_stt(lane: Lane) -> Iterator[Draft]:
 def transcript_gates_response(lane: Lane) -> Iterator[Draft]:
     """PG406: the answer to a turn waits for the transcript."""
     for site in lane.sites:
-        if site.kind == "response_create" and site.context not in QUIET and site.cause_here:
-            if site.trigger == "user_turn" and _TRANSCRIPT_EVENT in site.note:
-                yield at_site(
-                    site,
-                    "the answer waits for the transcript, which Realtime makes beside the conversation and may deliver "
-                    "late, after the next turn or never. Trigger on input_audio_buffer.committed.",
-                )
+        if site.kind != "response_create" or site.context in QUIET or site.trigger != "user_turn":
+            continue
+        if _TRANSCRIPT_EVENT not in (site.event or ""):
+            continue
+        yield at_site(
+            site,
+            "the answer waits for the transcript, which Realtime makes beside the conversation and may deliver late, "
+            "after the next turn or never. Trigger on input_audio_buffer.committed.",
+        )
 
 
 def _effect(site: Site) -> str:

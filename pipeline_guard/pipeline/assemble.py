@@ -164,6 +164,7 @@ class Assembler:
             context=context,
             trigger=cause.name if cause is not None else None,
             cause_here=cause is not None and cause.here,
+            event=cause.event or None if cause is not None else None,
             guard=guard,
             note="; ".join(note for note in notes if note),
             confidence=self.evidence.confidence(hop),

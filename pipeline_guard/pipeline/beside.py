@@ -77,7 +77,7 @@ class Beside:
         for verb in verbs if own else ():  # without a session that speaks, TwiML is simply how this backend talks
             site = self._verb_site(verb)
             here = [home for home in own if site.path in home.files]
-            if not here and (site.beside is not None or site.context == "dormant"):
+            if not here and (site.beside is not None or site.context == "dormant" or verb.kind == "twiml_transcription"):
                 here = self._nearest(site, own) or own
             (here[0].sites if here else outside).append(site)
         lanes = tuple(

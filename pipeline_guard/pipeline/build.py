@@ -68,6 +68,7 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
     hops = chains.build(sinks)
+    chains.wake_writers()
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
     assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
@@ -78,7 +79,7 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
     transcripts = TranscriptReader(
         graph, reach, queues, vocabulary,
         frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
-        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS),
+        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
     )  # fmt: skip
     beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
     lanes, outside = beside.attach(members, engines, verbs)

@@ -45,6 +45,20 @@ class Chains:
             self._follow(kind, [sink for sink in sinks if sink.kind == kind])
         return self.hops
 
+    def wake_writers(self) -> None:
+        """Have the calls resolved that lead to the writers of the queues on the way of audio: they lead to no sink."""
+        senders = {hop.func for hop in self.hops if hop.kind == "audio_send"}
+        done: set[Func] = set()
+        for key, gets in self.queues.gets.items():
+            if senders.isdisjoint(get.func for get in gets):
+                continue
+            stack = [put.func for put in self.queues.puts.get(key, ())]
+            while stack:
+                func = stack.pop()
+                if func not in done and self.reach.entry_of(func) is None:
+                    done.add(func)
+                    stack.extend(edge.caller for edge in list(self.graph.calls_of(func)) if edge.caller.index != 0)
+
     def _follow(self, kind: str, sinks: list[Sink]) -> None:
         walk = Walk(kind)
         self._climbed: set[Func] = set()

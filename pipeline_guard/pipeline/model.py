@@ -53,7 +53,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     ``reached_from`` leads from an entry point to this site; the site itself is its last step.  Fields that do not
     apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a
     call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
-    an ``except``), not one above or below.
+    an ``except``), not one above or below, ``event`` names the server event in whose branch it stands.
 
     ``value`` of a speech-to-text site says where its text goes ("feeds_back" into the conversation, "log_only",
     "unknown"), and ``effects`` how: the way of the text to what it changes.  ``beside`` says where a TwiML verb stands
@@ -80,6 +80,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     leads_to: tuple[str, ...] = ()
     callee: str | None = None
     cause_here: bool = False
+    event: str | None = None
     effects: tuple[Step, ...] = ()
     beside: Beside | None = None
     flag: str | None = None

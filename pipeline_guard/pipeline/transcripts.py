@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
@@ -13,17 +12,20 @@ from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.model import Step
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.pipeline.queues import GETS, QueueIndex
+from pipeline_guard.pipeline.transports import Transports
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.trees import last_name, walk
-from pipeline_guard.program.values import External, Frame, Instance
+from pipeline_guard.program.uses import CallSite
+from pipeline_guard.program.values import External, Frame, Function, Instance
 from pipeline_guard.vocabulary import Vocabulary
 
 MAX_PLACES = 400
 _REGISTERS = frozenset({"on", "connect", "add_listener", "subscribe", "on_transcript", "add_event_handler"})
 _RECEIVES = frozenset({"recv", "receive", "receive_json", "receive_str", "receive_text", "events", "__anext__"})
+_ITEM_CALLS = ("conversation.item.create", "conversation.create_item", "send_user_message", "send_text_message")
 _RECORDS = frozenset({"Model", "DeclarativeBase", "Document", "SQLModel", "Base", "DeclarativeBaseNoMeta"})
 _HANDLING = frozenset({"callback", "register"})
 
@@ -56,6 +58,7 @@ class TranscriptReader:
     vocabulary: Vocabulary
     leading: frozenset[Func]
     sends: frozenset[int]
+    transports: Transports
 
     def fate(self, sink: Sink) -> Fate:
         """Return the fate of one sink's text."""
@@ -65,20 +68,31 @@ class TranscriptReader:
         """Return the fate of the text that a call of a sink's wrapper returns."""
         return _Trace(self, sink).run_from(func, op)
 
-    @cached_property
-    def attribute_readers(self) -> dict[str, list[tuple[Func, int]]]:
-        """Attribute name → the operations that read it."""
-        found: dict[str, list[tuple[Func, int]]] = {}
-        for func in self.graph.program.functions():
+    _attributes: dict[str, list[tuple[Func, int]]] = field(default_factory=dict)
+    _indexed: int = 0
+
+    def attribute_readers(self, name: str) -> list[tuple[Func, int]]:
+        """Return the operations that read an attribute of a name.  Following values can load further files."""
+        modules = list(self.graph.program.modules.values())
+        for func in (func for module in modules[self._indexed :] for func in module.functions):
             for index, op in enumerate(func.ir.ops):
                 if op.value is not None:
-                    for name in {n.name for n in walk(op.value) if type(n) is ir.Attr}:
-                        found.setdefault(name, []).append((func, index))
-        return found
+                    for found in {n.name for n in walk(op.value) if type(n) is ir.Attr}:
+                        self._attributes.setdefault(found, []).append((func, index))
+        self._indexed = len(modules)
+        return self._attributes.get(name, [])
 
-    def is_live(self, func: Func, op: int) -> bool:
-        """Say whether an operation runs during a call."""
-        return self.reach.reached(func, op) == "live"
+    def is_live(self, func: Func, op: int, depth: int = 3) -> bool:
+        """Say whether an operation runs during a call.
+
+        Calls that nothing else had asked for are looked at now: a getter leads to no sink.
+        """
+        if func in self.reach.contexts or depth == 0:
+            return self.reach.reached(func, op) == "live"
+        return any(
+            edge.kind not in ("escape", "job") and self.is_live(edge.caller, edge.op, depth - 1)
+            for edge in list(self.graph.calls_of(func))
+        )
 
 
 class _Trace:
@@ -187,7 +201,8 @@ class _Trace:
         line = func.ir.ops[op].line
         if type(node) is ir.Name:
             if node.id in func.ir.globals or self._is_global(func, node.id):
-                self._reach(_Place(None, node.id, func.module), before, step_at(func, line, f"kept in {node.id}"))
+                note = f"kept in {node.id}"
+                self._reach(_Place(None, node.id, self._home(func, node.id)), before, step_at(func, line, note))
             else:
                 home = next((f for f in func.enclosing() if node.id in f.definitions or node.id in f.params), func)
                 self._reach(_Place(home, node.id), before, step)
@@ -220,6 +235,15 @@ class _Trace:
             name in scope.definitions or name in scope.params for scope in func.enclosing() if scope.index != 0
         )
 
+    def _home(self, func: Func, name: str) -> Module:
+        """Return the module that defines a global: this one, or the one that it is imported from."""
+        for imp in func.module.body.imports.get(name, ()):
+            rel = self.graph.program.find(imp.module, func.module, imp.level) if imp.attr == name else None
+            module = self.graph.program.module(rel) if rel else None
+            if module is not None:
+                return module
+        return func.module
+
     # -- inside a function
 
     def _spread(self, func: Func, place: _Place) -> None:
@@ -245,7 +269,7 @@ class _Trace:
             if block.test is not None and block.kind in ("if", "else", "case") and _mentions(block.test, place.name):
                 for index in range(block.first, block.last):
                     for target in func.ir.ops[index].targets:
-                        if type(target) is ir.Attr:
+                        if type(target) in (ir.Attr, ir.Sub):
                             self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
 
     def _returned_from(self, func: Func, before: _Place | None, step: Step) -> None:
@@ -265,11 +289,11 @@ class _Trace:
             return
         if name is None and not any(self._holds_sink(node) for node in nodes):
             return
-        if id(call) in self.reader.sends and self._counts(func, op):
+        if (id(call) in self.reader.sends or self._goes_to_realtime(func, op, call)) and self._counts(func, op):
             self.found = (place, step_at(func, call.line, "sent to Realtime"))
             return
         last = last_name(call.func)
-        edges = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        edges = self._edges(func, op, call)
         for edge in edges:
             if edge.callee in self.reader.leading and self._counts(func, op):
                 self.found = (place, step_at(func, call.line, f"{edge.callee.name}() takes it to Realtime"))
@@ -291,6 +315,25 @@ class _Trace:
             self.kept = True
         elif type(call.func) is ir.Attr and last in ("append", "extend", "add", "update", "setdefault", "insert"):
             self._stored(func, op, call.func.base, place, step)
+
+    def _edges(self, func: Func, op: int, call: ir.Call) -> list[Edge]:
+        """Return where a call leads, resolving one that nothing else had asked for."""
+        found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        if not found:
+            for value in self.graph.evaluator.eval(call.func, Frame(func, op)):
+                if isinstance(value, Function):
+                    self.graph.calls_of(value.func)
+            found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        return found
+
+    def _goes_to_realtime(self, func: Func, op: int, call: ir.Call) -> bool:
+        """Say whether a call hands something to a Realtime connection, whatever kind of event that is."""
+        if ir.source(call.func).endswith(_ITEM_CALLS):
+            return True
+        if last_name(call.func) not in self.reader.vocabulary.send_methods or type(call.func) is not ir.Attr:
+            return False
+        provider, confidence = self.reader.transports.direction(func, CallSite(call, op, ()))
+        return provider == "openai" and confidence == "high"
 
     def _holds_sink(self, node: ir.Expr) -> bool:
         return True if node is self.sink.call else any(n is self.sink.call for n in walk(node))
@@ -318,13 +361,16 @@ class _Trace:
         if isinstance(place.owner, Class):
             readers = [
                 (func, op)
-                for func, op in self.reader.attribute_readers.get(place.name, ())
+                for func, op in self.reader.attribute_readers(place.name)
                 if func.owner_class is place.owner or func.owner_class is None
             ]
         else:
             readers = [
                 (func, index)
-                for func in (place.owner.functions if place.owner is not None else ())
+                for module in list(self.graph.program.modules.values())
+                if module is place.owner or place.name in module.body.imports
+                for func in module.functions
+                if self._home(func, place.name) is place.owner
                 for index, op in enumerate(func.ir.ops)
                 if op.value is not None and _mentions(op.value, place.name)
             ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.chains import Chains
@@ -37,6 +37,7 @@ class Cause:
     name: str
     here: bool
     why: str = ""
+    event: str = ""
 
 
 class TriggerReader:
@@ -115,6 +116,8 @@ class TriggerReader:
             own,
         ]
         found = next((sign for sign in signs if sign is not None), None)
+        if found is not None and event is not None:
+            found = replace(found, event=event.event)
         entry = self.reach.entry_of(func)
         if entry is not None and _HTTP.match(entry.note) and (found is None or not _is_strong(found)):
             return Cause("operator_http", True, entry.note)
@@ -132,7 +135,7 @@ class TriggerReader:
             for name, events, unless in self.vocabulary.cause_events:
                 hit = words & events
                 if hit and not words & unless:
-                    return Cause(name, True, f"on {sorted(hit)[0]}")
+                    return Cause(name, True, f"on {sorted(hit)[0]}", sorted(hit)[-1])
         return None
 
     def _strings(self, test: ir.Expr, frame: Frame) -> Iterator[str]:

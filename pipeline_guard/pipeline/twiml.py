@@ -100,6 +100,7 @@ class TwimlFinder:
             document, confidence = self._document(func, site)
             if document is None:
                 continue
+            document = self._outer_document(func, site) or document
             stream = next((s for s in self._streams_of(func) if self._same_document(func, site.op, document, s)), None)
             listens = self._holds(verb, site.call, Frame(func, site.op))
             in_gather = type(site.call.func) is ir.Attr and "gather" in ir.source(site.call.func.base).lower()

@@ -28,6 +28,7 @@ SITE_KEYS = (
     "leads_to",
     "callee",
     "cause_here",
+    "event",
     "effects",
     "beside",
     "flag",
