@@ -14,6 +14,10 @@ from pipeline_guard.git_files import list_git_files
 from pipeline_guard.pipeline.model import Gap
 
 PYTHON_SUFFIXES = (".py", ".pyw")
+# Documents that a backend may answer a call with (TwiML), and the size above which one is none.
+DOCUMENT_SUFFIXES = (".xml",)
+_MAX_DOCUMENT = 65_536
+_SUFFIXES = (*PYTHON_SUFFIXES, *DOCUMENT_SUFFIXES)
 # Folders that never hold the project's own code, also when somebody committed them.
 FOREIGN_FOLDERS = frozenset(
     """
@@ -33,10 +37,11 @@ class SourceFile(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """What was found, ordered by ``rel``, and what was left aside."""
+    """What was found, ordered by ``rel``, and what was left aside; ``documents`` are small XML files."""
 
     files: list[SourceFile]
     gaps: list[Gap]
+    documents: list[SourceFile] = []  # noqa: RUF012 - the default of a tuple, never changed
 
 
 def discover(
@@ -135,7 +140,7 @@ def _names_from_git(base: str, foreign: _ForeignFolders) -> list[str] | None:
     for name in dict.fromkeys(listed):
         if foreign.covers(name.rpartition("/")[0]):
             continue
-        if name.endswith("/") or not name.endswith(PYTHON_SUFFIXES):
+        if name.endswith("/") or not name.endswith(_SUFFIXES):
             # A repository inside this one is a single entry for git, and so is a link to a folder.
             names.extend(_names_in_entry(base, name.rstrip("/"), foreign))
         else:
@@ -176,7 +181,7 @@ def _walk(base: str, foreign: _ForeignFolders) -> Iterator[str]:
             name = prefix + entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
             is_link = not is_folder and entry.is_symlink()
-            if not is_folder and not is_link and not name.endswith(PYTHON_SUFFIXES):
+            if not is_folder and not is_link and not name.endswith(_SUFFIXES):
                 continue
             if ignores and _is_ignored(name + "/" if is_folder else name, ignores):
                 continue
@@ -232,6 +237,7 @@ class _Sieve:
         self.real_base = os.path.realpath(base)
         self.max_file_size = max_file_size
         self.files: list[SourceFile] = []
+        self.documents: list[SourceFile] = []
         self.gaps: list[Gap] = []
         self.links: list[tuple[str, str]] = []
         self.named: set[str] = set()
@@ -249,8 +255,9 @@ class _Sieve:
         if self.links:
             self.follow_links()
         self.files.sort(key=lambda file: file.rel)
+        self.documents.sort(key=lambda file: file.rel)
         self.gaps.sort(key=lambda gap: (gap.path, gap.reason))
-        return Discovery(self.files, self.gaps)
+        return Discovery(self.files, self.gaps, self.documents)
 
     def look(self, name: str) -> None:
         path = os.path.join(self.base, name)
@@ -271,6 +278,10 @@ class _Sieve:
             self.leave_out(name, "unreadable", "is not a regular file")
 
     def take(self, name: str, path: str, size: int) -> None:
+        if name.endswith(DOCUMENT_SUFFIXES) and name not in self.named:
+            if size <= _MAX_DOCUMENT:
+                self.documents.append(SourceFile(path, _printable(name)))
+            return
         if size > self.max_file_size:
             detail = (
                 f"{size:,} bytes are more than max-file-size ({self.max_file_size:,}); raise it to have the file read"

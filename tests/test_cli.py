@@ -44,7 +44,9 @@ class Core:
         self.files: list[str] = []
         self.config = Config()
 
-    def analyse(self, root: Path, files: Sequence[Any], config: Config, progress: object) -> PipelineMap:
+    def analyse(
+        self, root: Path, files: Sequence[Any], config: Config, progress: object, documents: object = ()
+    ) -> PipelineMap:
         self.root, self.files, self.config = root, [file.rel for file in files], config
         if self.error is not None:
             raise self.error

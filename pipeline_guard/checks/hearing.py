@@ -22,7 +22,7 @@ def second_live_stt(lane: Lane) -> Iterator[Draft]:
         if site.context != "live" or site.flag is not None:
             continue
         what = {
-            "feeds_back": f"its text comes back into the call ({_effect(site)}), so two readings of one sentence compete",
+            "feeds_back": f"its text comes back into the call ({_effect(site)}): two readings of one sentence compete",
             "log_only": "its text is only kept, but the caller's audio is decoded twice in the call's own process",
         }.get(site.value or "", "Realtime transcribes the same audio already")
         draft = at_site(site, f"{site.engine} transcribes during the call; {what}.", downgrade=site.value == "log_only")
@@ -53,8 +53,8 @@ def offline_stt_feeds_live(lane: Lane) -> Iterator[Draft]:
         if site.context in _AFTER and site.value == "feeds_back":
             draft = at_site(
                 site,
-                f"{site.engine} runs after the call, but its text reaches the live agent: {_effect(site)}. Keep it to the "
-                "summary and the CRM.",
+                f"{site.engine} runs after the call, but its text reaches the live agent: {_effect(site)}. Keep it to "
+                "the summary and the CRM.",
             )
             yield draft._replace(evidence=(*draft.evidence, *site.effects[1:]))
 
@@ -68,8 +68,8 @@ def offline_stt_unmarked(lane: Lane) -> Iterator[Draft]:
             seen.add(place)
             yield at_site(
                 site,
-                f"{site.symbol}() transcribes after the call and does not say so; the next reader may call it during one. "
-                f"Add: {NOTE}",
+                f"{site.symbol}() transcribes after the call and does not say so; the next reader may call it during "
+                f"one. Add: {NOTE}",
             )
 
 
@@ -80,8 +80,8 @@ def dormant_live_stt(lane: Lane) -> Iterator[Draft]:
         if site.flag is not None and site.context == "live":
             yield at_site(
                 site,
-                f"{site.engine} transcribes during the call as soon as {site.flag} is changed (off by default): a second "
-                "recogniser is one setting away. Remove it.",
+                f"{site.engine} transcribes during the call as soon as {site.flag} is changed (off by default): a "
+                "second recogniser is one setting away. Remove it.",
             )
 
 

@@ -33,13 +33,13 @@ def twiml_voice(lane: Lane) -> Iterator[Draft]:
         verb = "<Say>" if site.kind == "twiml_say" else "<Play>"
         if site.beside == "update":
             message = (
-                f"{verb} is sent to a call that is running: Twilio ends the stream to play it, and the session is lost. "
-                "Let the session say it (trigger_response)."
+                f"{verb} is sent to a call that is running: Twilio ends the stream to play it, and the session is "
+                "lost. Let the session say it (trigger_response)."
             )
         elif site.beside == "before":
             message = (
-                f"{verb} speaks before the stream opens: the caller is greeted by another voice and waits for it to end. "
-                "Open the stream at once and let the session greet."
+                f"{verb} speaks before the stream opens: the caller is greeted by another voice and waits for it to "
+                "end. Open the stream at once and let the session greet."
             )
         else:
             message = (
@@ -68,8 +68,8 @@ def dormant_voice_engine(lane: Lane) -> Iterator[Draft]:
         if site.flag is not None and site.context == "live":
             yield at_site(
                 site,
-                f"{site.engine} speaks in the call as soon as {site.flag} is changed (off by default): a second voice is "
-                "one setting away. Remove it.",
+                f"{site.engine} speaks in the call as soon as {site.flag} is changed (off by default): a second voice "
+                "is one setting away. Remove it.",
             )
 
 

@@ -66,7 +66,7 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True) -> 
     from pipeline_guard.pipeline.build import analyse
 
     with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress)
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents)
     return _with_discovery_gaps(pipeline_map, found)
 
 

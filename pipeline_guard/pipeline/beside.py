@@ -14,6 +14,7 @@ from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Lane, Site
 from pipeline_guard.pipeline.transcripts import Fate, TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
+from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import held, meet
@@ -29,7 +30,7 @@ _DURING = frozenset({"live", "unknown", "startup"})
 
 @dataclass
 class _Home:
-    """A lane of Realtime: its functions with all that leads to them, its files, what must hold for each of its sends."""
+    """A lane of Realtime: its functions with all that leads to them, its files, what holds for each of its sends."""
 
     lane: Lane
     above: Above
@@ -54,9 +55,7 @@ class Beside:
         self.evidence = evidence
         self.transcripts = transcripts
         self.is_marked = is_marked
-        self.switches = Switches(
-            graph.evaluator, transcripts.vocabulary.switches, transcripts.vocabulary.no_switches
-        )
+        self.switches = Switches(graph.evaluator, transcripts.vocabulary.switches, transcripts.vocabulary.no_switches)
         self._fates: dict[int, Fate] = {}
         self._above: dict[tuple[Func, int], Above] = {}
         self._implied: dict[Func, list[Edge]] = {}
@@ -65,7 +64,7 @@ class Beside:
                 self._implied.setdefault(edge.callee, []).append(edge)
 
     def attach(
-        self, members: list[tuple[Lane, Group]], hops: list[Hop], verbs: list[Verb]
+        self, members: list[tuple[Lane, Group]], hops: list[Hop], verbs: list[Verb], files: TwimlFiles
     ) -> tuple[tuple[Lane, ...], tuple[Site, ...]]:
         """Return the lanes with the sites that belong to them, and the sites that belong to no lane."""
         homes = [self._home(lane, group) for lane, group in members]
@@ -77,9 +76,12 @@ class Beside:
         for verb in verbs if own else ():  # without a session that speaks, TwiML is simply how this backend talks
             site = self._verb_site(verb)
             here = [home for home in own if site.path in home.files]
-            if not here and (site.beside is not None or site.context == "dormant" or verb.kind == "twiml_transcription"):
+            listens = verb.kind == "twiml_transcription"
+            if not here and (listens or site.beside is not None or site.context == "dormant"):
                 here = self._nearest(site, own) or own
             (here[0].sites if here else outside).append(site)
+        for site in files.sites() if own else ():
+            (self._nearest(site, own) or own)[0].sites.append(site)
         lanes = tuple(
             msgspec.structs.replace(home.lane, sites=_ordered((*home.lane.sites, *home.sites)))
             if home.sites
@@ -89,7 +91,7 @@ class Beside:
         return lanes, _ordered(outside)
 
     def _place(self, site: Site, homes: list[_Home], outside: list[Site], together: list[_Home] | None) -> None:
-        """Give a site to lanes: those that share its calls; what runs outside any call, to the lane it stands next to."""
+        """Give a site to the lanes that share its calls; what runs outside any call, to the lane it stands next to."""
         found = together if together is not None else self._nearest(site, homes)
         for home in found:
             home.sites.append(site)
@@ -182,7 +184,7 @@ class Beside:
         ) and not any(edge.kind in ("task", "thread", "executor") for edge in edges)
 
     def _mode(self, func: Func, op: int) -> dict[str, bool]:
-        """Return what must hold of an object's attributes and of settings for an operation to run, on the only way up."""
+        """Return what must hold of attributes and settings for an operation to run, here and on the only way up."""
         facts: dict[str, bool] = {}
         places = [(func, op)]
         for _ in range(_MAX_CHAIN):
@@ -249,7 +251,8 @@ class Beside:
                 return switch.name
             if self.reach.entry_of(current) is not None:
                 return None
-            edges = [e for e in self.graph.incoming.get(current, ()) if e.kind != "escape" and not is_test(e.caller.module)]
+            edges = [edge for edge in self.graph.incoming.get(current, ()) if edge.kind != "escape"]
+            edges = [edge for edge in edges if not is_test(edge.caller.module)]
             if len(edges) != 1:
                 return None
             switch = self.switches.off(edges[0].caller, edges[0].op)

@@ -19,6 +19,7 @@ from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
 from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import TwimlFinder
+from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
@@ -30,21 +31,33 @@ from pipeline_guard.vocabulary import load as load_vocabulary
 Progress = Callable[[str, int, int], None]
 
 
-def analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None = None) -> PipelineMap:
-    """Return the pipeline map of the program made of ``files``.
+def analyse(
+    root: Path,
+    files: Sequence[SourceFile],
+    config: Config,
+    progress: Progress | None = None,
+    documents: Sequence[SourceFile] = (),
+) -> PipelineMap:
+    """Return the pipeline map of the program made of ``files``; ``documents`` are XML files that may be TwiML.
 
     ``progress`` is called with the name of a step, how much of it is done and how much there is.
     """
     enabled = gc.isenabled()
     gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
     try:
-        return _analyse(root, files, config, progress)
+        return _analyse(root, files, config, progress, documents)
     finally:
         if enabled:
             gc.enable()
 
 
-def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: Progress | None) -> PipelineMap:
+def _analyse(
+    root: Path,
+    files: Sequence[SourceFile],
+    config: Config,
+    progress: Progress | None,
+    documents: Sequence[SourceFile],
+) -> PipelineMap:
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, vocabulary, progress)
     program = loader.load()
@@ -82,7 +95,8 @@ def _analyse(root: Path, files: Sequence[SourceFile], config: Config, progress: 
         frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
     )  # fmt: skip
     beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
-    lanes, outside = beside.attach(members, engines, verbs)
+    twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
+    lanes, outside = beside.attach(members, engines, verbs, twiml)
     analysed = len(program.modules)
     gaps = (*loader.gaps, *assembler.gaps)
     coverage = Coverage(

@@ -88,7 +88,7 @@ class Chains:
             walk.queued.discard(func)
             for edge in list(self.graph.calls_of(func)):
                 self._climb(walk, func, edge)
-            if kind != "audio_send" and kind != "auto_response":
+            if kind in ENGINE_KINDS or kind == "response_create":
                 for put in self._worker_puts(walk, func):
                     if kind in ENGINE_KINDS:  # the queue is the engine's own affair: who fills it hands over
                         self._putters.add(put.func)

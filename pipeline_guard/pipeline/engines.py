@@ -1,4 +1,4 @@
-"""Finds the calls that run a speech engine beside Realtime: recognisers, synthesisers, their HTTP requests and sockets."""
+"""Finds the calls that run a speech engine beside Realtime: recognisers, synthesisers, their requests and sockets."""
 
 from __future__ import annotations
 
@@ -196,8 +196,10 @@ class EngineFinder:
         call = site.call
         name = last_name(call.func)
         engines = self.vocabulary.engines
-        if name in engines.requests and not _is_decorator(func, call) and (found := self._request(func, site)) is not None:
-            return Run(found, found.name, "high")
+        if name in engines.requests and not _is_decorator(func, call):
+            found = self._request(func, site)
+            if found is not None:
+                return Run(found, found.name, "high")
         if name in OPENERS:
             for text in self._texts(self.transports.address_given(call, name), Frame(func, site.op)):
                 engine = engines.at_address(text, socket=True)

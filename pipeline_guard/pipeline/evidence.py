@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import is_script, module_context
-from pipeline_guard.program.reach import Entry, Reachability
+from pipeline_guard.program.reach import Entry, Reachability, as_context
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
@@ -59,7 +59,7 @@ class Evidence:
             return "dormant"
         if place is not None and not (place == "example" and found in ("live", "request", "main")):
             # What real code reaches is no example, wherever it lies.
-            found = "live" if found == "request" or found == "main" else found
+            found = as_context(found)
             return place if found in ("dormant", "live", "startup", "offline", place) else found
         if found == "request":
             return "offline" if kind in ENGINE_KINDS else "live"
@@ -182,7 +182,7 @@ class Evidence:
         return closed
 
     def _ways(self, start: Func) -> tuple[set[Func], dict[Func, str]]:
-        """Return what a function leads to while flags stay as they are, and for all the rest the flag on a way there."""
+        """Return what a function leads to while flags stay as they are; for all the rest, the flag on a way there."""
         if start not in self._below:
             open_ways = {start}
             stack = [start]

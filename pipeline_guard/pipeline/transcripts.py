@@ -175,7 +175,10 @@ class _Trace:
         if type(node) is ir.Elem and ir.source(node.value) == receiver:
             return True
         return any(
-            type(n) is ir.Call and type(n.func) is ir.Attr and n.func.name in _RECEIVES and ir.source(n.func.base) == receiver
+            type(n) is ir.Call
+            and type(n.func) is ir.Attr
+            and n.func.name in _RECEIVES
+            and ir.source(n.func.base) == receiver
             for n in walk(node)
         )
 
@@ -184,7 +187,7 @@ class _Trace:
         operation = func.ir.ops[op]
         self._assigned(func, op, before, step)
         if operation.kind in ("return", "yield"):
-            self._returned_from(func, before, step)
+            self._returned_from(func, before)
         if operation.value is not None:
             for site in func.calls:
                 if site.op == op and site.call is not self.sink.call:
@@ -257,7 +260,7 @@ class _Trace:
                 step = step_at(scope, op.line)
                 self._assigned(scope, index, place, step)
                 if op.kind in ("return", "yield"):
-                    self._returned_from(scope, place, step)
+                    self._returned_from(scope, place)
                 for site in scope.calls:
                     if site.op == index:
                         self._handed(scope, index, site.call, place, step, place.name)
@@ -272,17 +275,16 @@ class _Trace:
                         if type(target) in (ir.Attr, ir.Sub):
                             self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
 
-    def _returned_from(self, func: Func, before: _Place | None, step: Step) -> None:
+    def _returned_from(self, func: Func, before: _Place | None) -> None:
         if func in self._returned:
             return
         self._returned.add(func)
         for edge in list(self.graph.calls_of(func)):
             if edge.kind in ("call", "executor", "task") and not is_test(edge.caller.module) and edge.site is not None:
-                self._result(edge.caller, edge.op, before, step_at(edge.caller, edge.line, f"returned by {func.name}()"))
+                back = step_at(edge.caller, edge.line, f"returned by {func.name}()")
+                self._result(edge.caller, edge.op, before, back)
 
-    def _handed(
-        self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None
-    ) -> None:
+    def _handed(self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None) -> None:
         """Take in a call that is given the text; without a name the whole operation is the text."""
         nodes = [*call.args, *(keyword.value for keyword in call.keywords)]
         if name is not None and not any(_mentions(node, name) for node in nodes):
@@ -411,5 +413,3 @@ def _below(func: Func) -> list[Func]:
 
 def _mentions(node: ir.Expr, name: str) -> bool:
     return any(type(n) is ir.Name and n.id == name for n in walk(node))
-
-

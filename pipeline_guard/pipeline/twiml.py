@@ -105,9 +105,10 @@ class TwimlFinder:
             listens = self._holds(verb, site.call, Frame(func, site.op))
             in_gather = type(site.call.func) is ir.Attr and "gather" in ir.source(site.call.func.base).lower()
             value = verb.value or ("ivr" if in_gather or verb.kind == "twiml_gather" else "")
+            spoken = self._spoken(site.call, Frame(func, site.op))
             yield Verb(
                 verb.kind, verb.element, func, site.op, site.call.line, site.call.end_line, site.call.column,
-                value or self._purpose(func, site.op, self._spoken(site.call, Frame(func, site.op)), stream is not None),
+                value or self._purpose(func, site.op, spoken, stream is not None),
                 confidence, stream.line if stream is not None else None, stream is None or site.op < stream.op,
                 self._updates(func), listens,
             )  # fmt: skip
@@ -192,7 +193,8 @@ class TwimlFinder:
                     continue
                 seen.add(verb.kind)
                 tag = text[match.start() : text.find(">", match.start()) + 1]
-                own = [s for s in self._streams_of(func) if s.home is func and (s.op == op or not (s.whole and whole_here))]
+                own = [s for s in self._streams_of(func) if s.home is func]
+                own = [s for s in own if s.op == op or not (s.whole and whole_here)]
                 stream = next((s for s in own if meet(func, op, s.op)), None)
                 first = stream is None or op < stream.op or (op == stream.op and match.start() < stream.position)
                 value = verb.value or ("ivr" if verb.kind == "twiml_gather" or "<Gather" in text else "")
@@ -224,11 +226,7 @@ class TwimlFinder:
         blocks = [func.ir.blocks[block].kind for block in func.ancestors(func.ir.ops[op].block)]
         if "except" in blocks:
             return "error_message"
-        text = spoken.lower()
-        for name, words in self.vocabulary.twiml_values:
-            if any(word in text for word in words):
-                return name
-        return "greeting" if beside else "other"
+        return purpose_of(spoken, self.vocabulary) or ("greeting" if beside else "other")
 
     def _updates(self, func: Func) -> bool:
         """Say whether a function gives a running call new TwiML: ``client.calls(sid).update(twiml=…)``."""
@@ -238,6 +236,12 @@ class TwimlFinder:
             and any(keyword.name in self.vocabulary.twiml_delivery for keyword in site.call.keywords)
             for site in func.calls
         )
+
+
+def purpose_of(spoken: str, vocabulary: Vocabulary) -> str | None:
+    """Return what a sentence is spoken for, by its words; None when they do not say."""
+    text = spoken.lower()
+    return next((name for name, words in vocabulary.twiml_values if any(word in text for word in words)), None)
 
 
 def _text_in(node: ir.Expr) -> str:

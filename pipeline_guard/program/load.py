@@ -19,7 +19,7 @@ from pipeline_guard.vocabulary import Vocabulary
 
 # Bytes of files without a telltale word that are parsed for their syntax alone (about 0.2 s).
 MAX_CHECKED = 1_000_000
-# What a comment says that declares speech-to-text to be used after the call only, and how far above a function it may be.
+# What a comment says that declares speech-to-text to be used after the call only, and how far above a function it is.
 OFFLINE_MARK = b"OFFLINE ONLY (post-call)"
 _LINES_ABOVE = 3
 
@@ -67,7 +67,7 @@ class Loader:
         return program
 
     def is_marked_offline(self, func: Func) -> bool:
-        """Say whether a comment in a function, just above it or at the top of its file says: used after the call only."""
+        """Say whether a comment in a function, just above it or atop its file says: used after the call only."""
         rel = func.module.rel
         if rel not in self._marks:
             data = self._data.get(rel, b"")
@@ -241,9 +241,9 @@ class HotNames:
         if func.index == 0:
             # A module whose own top level leads to a sink: what it assigns there can be imported.
             return
-        if func.parent is not None and (func.name == "<lambda>" or func.is_registered):
-            if func.parent not in self._functions:
-                self._add(func.parent)  # whoever hands the lambda on, or registers the handler, leads there
+        parent = func.parent if func.name == "<lambda>" or func.is_registered else None
+        if parent is not None and parent not in self._functions:
+            self._add(parent)  # whoever hands the lambda on, or registers the handler, leads there
         if func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
             self._learn_name(func.name)
         cls = func.owner_class

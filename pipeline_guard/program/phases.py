@@ -45,9 +45,9 @@ class Phases:
             elif type(test) is ir.Compare and len(test.ops) == 1 and self._names_message(test.left):
                 equal = test.ops[0] in ("==", "in")
                 words = {node.value for right in test.rights for node in walk(right) if type(node) is ir.Const}
-                if test.ops[0] in ("==", "!=", "in") and equal is condition.wanted and words:
-                    if words <= self.vocabulary.ended_messages:
-                        return f"on {sorted(map(str, words))[0]!r}"
+                known = test.ops[0] in ("==", "!=", "in") and equal is condition.wanted
+                if known and words and words <= self.vocabulary.ended_messages:
+                    return f"on {sorted(map(str, words))[0]!r}"
         return ""
 
     @staticmethod
@@ -81,7 +81,7 @@ class Phases:
         return self._runs[func]
 
     def _is_past_streams(self, func: Func, op: int, around: tuple[int, ...]) -> bool:
-        """Say whether everything that a stream's own handler stays for lies behind an operation, and no loop around both.
+        """Say whether all that a stream's own handler stays for lies behind an operation, and no loop around both.
 
         Only the handler itself is judged: elsewhere a loop may wait for the first message and go on.
         """

@@ -100,9 +100,7 @@ class Pumps:
 
     def waits_from(self, func: Func, op: int) -> bool:
         """Say whether a function still waits for what it started at or after an operation."""
-        return any(
-            site.op >= op and ir.source(site.call.func).rpartition(".")[2] in _WAITS for site in func.calls
-        )
+        return any(site.op >= op and ir.source(site.call.func).rpartition(".")[2] in _WAITS for site in func.calls)
 
     def has_pump(self, func: Func) -> bool:
         """Say whether a function's own body reads messages in a loop."""

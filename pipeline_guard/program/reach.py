@@ -22,7 +22,7 @@ from pipeline_guard.vocabulary import EntryRule, Vocabulary
 # How control comes to a place: a context, or "request", an HTTP request that may have nothing to do with a call.
 # "main" is a program that somebody starts, which may be the call itself or what comes before every call.
 Reached = Context | Literal["request", "main"]
-# When several reach one place, the first of these names it.  What follows "live" can come out of it (a job, a clean-up).
+# When several reach one place, the first names it.  What follows "live" can come out of it (a job, a clean-up).
 RANK: tuple[Reached, ...] = ("live", "request", "main", "startup", "post_call", "offline", "example", "test")
 # What a handler calls that turns an HTTP request into a WebSocket, or reads one.
 _SERVES_SOCKET = frozenset({
@@ -113,8 +113,7 @@ class Reachability:
 
     def context(self, func: Func, op: int | None = None) -> Context:
         """Return the context of a place; "dormant" when no entry point leads there or a constant flag closes it."""
-        reached = self.reached(func, op)
-        return "live" if reached == "request" or reached == "main" else reached
+        return as_context(self.reached(func, op))
 
     def reached(self, func: Func, op: int | None = None) -> Reached:
         """Return the same with requests told from calls."""
@@ -290,6 +289,13 @@ class Reachability:
             return
         self.contexts.setdefault(callee, {})[context] = edge
         queue.append(callee)
+
+
+def as_context(reached: Reached) -> Context:
+    """Return what is said of a place to people: a request, or a program that is started, counts as live."""
+    if reached == "request" or reached == "main":  # noqa: PLR1714 - a set would not narrow the type
+        return "live"
+    return reached
 
 
 def _as_context(name: str) -> Reached:

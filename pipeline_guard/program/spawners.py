@@ -17,6 +17,8 @@ SPAWNERS = {
     "run": "call", "run_until_complete": "call", "wait_for": "call", "shield": "call", "async_to_sync": "call",
     "timeout": "call",
 }  # fmt: skip
+# Spawners that hand their keywords on to the function.
+_PASS_KEYWORDS = frozenset({"to_thread", "submit", "run_in_threadpool", "add_task", "enqueue"})
 # Methods of a job itself that hand it to a worker (Celery, Dramatiq, RQ, TaskIQ).
 JOB_METHODS = frozenset({"delay", "apply_async", "send", "send_with_options", "kiq", "enqueue", "defer", "s", "si"})
 # How many leading arguments precede the function in a spawner that takes ``f, *args``.
@@ -36,7 +38,7 @@ def spawned_call(outer: ir.Call, name: str, function: ir.Expr) -> ir.Call | None
         if len(outer.args) <= position:
             return None
         args = list(outer.args[position + 1 :])
-        keywords = list(outer.keywords) if name in ("to_thread", "submit", "run_in_threadpool", "add_task", "enqueue") else []
+        keywords = list(outer.keywords) if name in _PASS_KEYWORDS else []
     for keyword in outer.keywords:
         if keyword.name == "args" and type(keyword.value) is ir.Seq:
             args = list(keyword.value.items)

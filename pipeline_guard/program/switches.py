@@ -201,7 +201,7 @@ class Switches:
         order = self.evaluator.mro(cls)
         from_environment = any(isinstance(entry, External) and entry.path.endswith("BaseSettings") for entry in order)
         for entry in order:
-            if not isinstance(entry, Class) or name in entry.attribute_writes and not from_environment:
+            if not isinstance(entry, Class) or (name in entry.attribute_writes and not from_environment):
                 continue
             for field in entry.ir.fields:
                 if field.name == name and field.value is not None:
