@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
@@ -68,19 +68,16 @@ class TranscriptReader:
         """Return the fate of the text that a call of a sink's wrapper returns."""
         return _Trace(self, sink).run_from(func, op)
 
-    _attributes: dict[str, list[tuple[Func, int]]] = field(default_factory=dict)
-    _indexed: int = 0
-
-    def attribute_readers(self, name: str) -> list[tuple[Func, int]]:
-        """Return the operations that read an attribute of a name.  Following values can load further files."""
-        modules = list(self.graph.program.modules.values())
-        for func in (func for module in modules[self._indexed :] for func in module.functions):
-            for index, op in enumerate(func.ir.ops):
-                if op.value is not None:
-                    for found in {n.name for n in walk(op.value) if type(n) is ir.Attr}:
-                        self._attributes.setdefault(found, []).append((func, index))
-        self._indexed = len(modules)
-        return self._attributes.get(name, [])
+    def attribute_readers(self, owner: Class, name: str) -> Iterator[tuple[Func, int]]:
+        """Yield the operations that read an attribute of a class: in the class, and where its file is imported."""
+        stem = owner.module.parts[-1]
+        for module in list(self.graph.program.modules.values()):
+            imports = any(name.rpartition(".")[2] == stem for name in module.imported)
+            if module is not owner.module and not imports:
+                continue
+            for func in module.functions:
+                if func.owner_class is owner or func.owner_class is None:
+                    yield from ((func, index) for index in func.mentions.get(f".{name}", ()))
 
     def is_live(self, func: Func, op: int, depth: int = 3) -> bool:
         """Say whether an operation runs during a call.
@@ -254,9 +251,8 @@ class _Trace:
         for scope in scopes:
             if scope is not func and place.name in scope.params:
                 continue
-            for index, op in enumerate(scope.ir.ops):
-                if op.value is None or not _mentions(op.value, place.name):
-                    continue
+            for index in scope.mentions.get(place.name, ()):
+                op = scope.ir.ops[index]
                 step = step_at(scope, op.line)
                 self._assigned(scope, index, place, step)
                 if op.kind in ("return", "yield"):
@@ -361,11 +357,7 @@ class _Trace:
     def _read_elsewhere(self, place: _Place) -> None:
         """Find live code that reads an attribute or a global which holds the text."""
         if isinstance(place.owner, Class):
-            readers = [
-                (func, op)
-                for func, op in self.reader.attribute_readers(place.name)
-                if func.owner_class is place.owner or func.owner_class is None
-            ]
+            readers = list(self.reader.attribute_readers(place.owner, place.name))
         else:
             readers = [
                 (func, index)
@@ -373,8 +365,7 @@ class _Trace:
                 if module is place.owner or place.name in module.body.imports
                 for func in module.functions
                 if self._home(func, place.name) is place.owner
-                for index, op in enumerate(func.ir.ops)
-                if op.value is not None and _mentions(op.value, place.name)
+                for index in func.mentions.get(place.name, ())
             ]
         writer = self.came[place][1].symbol
         for func, op in readers:

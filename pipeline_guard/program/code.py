@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from pipeline_guard.facts import ir
+from pipeline_guard.program.trees import walk
 from pipeline_guard.program.uses import CallSite, Reference, Words, uses_of, words_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
@@ -239,6 +240,19 @@ class Func:
     @cached_property
     def _words(self) -> Words:
         return words_of(self.ir.ops)
+
+    @cached_property
+    def mentions(self) -> dict[str, list[int]]:
+        """Name, or ".name" of an attribute → the operations whose value mentions it."""
+        found: dict[str, list[int]] = {}
+        for index, op in enumerate(self.ir.ops):
+            if op.value is None:
+                continue
+            nodes = list(walk(op.value))
+            names = {node.id for node in nodes if type(node) is ir.Name}
+            for name in names | {f".{node.name}" for node in nodes if type(node) is ir.Attr}:
+                found.setdefault(name, []).append(index)
+        return found
 
     @cached_property
     def nested(self) -> list[Func]:

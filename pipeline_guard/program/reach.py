@@ -55,7 +55,8 @@ class Reachability:
     entries: list[Entry] = field(default_factory=list)
     contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
-    _by_func: dict[Func | int, Entry] = field(default_factory=dict)
+    _by_func: dict[Func, Entry] = field(default_factory=dict)
+    _sorted: int = 0
 
     @cached_property
     def pumps(self) -> Pumps:
@@ -100,10 +101,10 @@ class Reachability:
 
     def entry_of(self, func: Func) -> Entry | None:
         """Return the entry point that a function is, or None."""
-        if len(self._by_func) != len(self.entries):
-            self._by_func = {}
-            for index, entry in enumerate(self.entries):
-                self._by_func.setdefault(entry.func if entry.note != "module" else index, entry)
+        for entry in self.entries[self._sorted :]:
+            if entry.note != "module":
+                self._by_func.setdefault(entry.func, entry)
+        self._sorted = len(self.entries)
         return self._by_func.get(func)
 
     @cached_property
