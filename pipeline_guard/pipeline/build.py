@@ -17,6 +17,7 @@ from pipeline_guard.pipeline.model import Coverage, PipelineMap
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
+from pipeline_guard.pipeline.transcribers import transcribers
 from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import TwimlFinder
 from pipeline_guard.pipeline.twiml_files import TwimlFiles
@@ -76,7 +77,7 @@ def _analyse(
     engine_calls = {id(sink.call) for sink in engine_sinks}
     # What is sent to a recogniser is a site of that engine, not one more speech-to-speech service.
     sinks = [sink for sink in own_sinks if sink.provider == "openai" or id(sink.call) not in engine_calls]
-    sinks += engine_sinks
+    sinks += [*engine_sinks, *transcribers(own_sinks)]
     reach = Reachability(graph, Flags(evaluator), vocabulary, loader.mounting.is_loaded)
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
