@@ -64,9 +64,8 @@ def _is_given_audio(sink: Sink) -> bool:
 
 def _reads_messages(func: Func, name: str) -> bool:
     """Say whether a parameter is a socket that is read, not audio: ``async for message in twilio_ws``."""
-    return any(
-        block.kind == "for" and type(block.test) is ir.Await and name in names_in(block.test) for block in func.ir.blocks
-    ) or any(
+    streams = [block.test for block in func.ir.blocks if block.kind == "for" and type(block.test) is ir.Await]
+    return any(name in names_in(stream) for stream in streams) or any(
         type(site.call.func) is ir.Attr
         and ir.source(site.call.func.base) == name
         and site.call.func.name.startswith(("recv", "receive", "iter_", "get"))

@@ -100,13 +100,16 @@ class _Trace:
         self.graph = reader.graph
         self.sink = sink
         self.kept = False
+        self.during = False  # a summary after the call asks a model as well, often by the same helper
         self.queue: deque[_Place] = deque()
         self.came: dict[_Place, tuple[_Place | None, Step]] = {}
         self.found: tuple[_Place | None, Step] | None = None
-        self._returned: set[Func] = set()
+        self._returned: set[tuple[Func, Func | None]] = set()
+        self._entered: dict[_Place, tuple[Func, int]] = {}
 
     def run(self) -> Fate:
         sink = self.sink
+        self.during = self.reader.is_live(sink.func, sink.op)
         start = step_at(sink.func, sink.call.line, f"text from {sink.engine}")
         self._result(sink.func, sink.op, None, start)
         for place, step in self._handlers():
@@ -115,6 +118,7 @@ class _Trace:
 
     def run_from(self, func: Func, op: int) -> Fate:
         """Start where a wrapper's result appears."""
+        self.during = self.reader.is_live(func, op)
         start = step_at(func, func.ir.ops[op].line, f"text from {self.sink.engine}")
         self._result(func, op, None, start)
         return self._follow(start)
@@ -272,13 +276,28 @@ class _Trace:
                             self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
 
     def _returned_from(self, func: Func, before: _Place | None) -> None:
-        if func in self._returned:
+        """Take in what a function returns: to the call that handed the text in, else to every call of it."""
+        entry = self._entry_of(func, before)
+        key = (func, entry[0] if entry is not None else None)
+        if key in self._returned:
             return
-        self._returned.add(func)
+        self._returned.add(key)
+        if entry is not None:
+            caller, op = entry
+            self._result(caller, op, before, step_at(caller, caller.ir.ops[op].line, f"returned by {func.name}()"))
+            return
         for edge in list(self.graph.calls_of(func)):
             if edge.kind in ("call", "executor", "task") and not is_test(edge.caller.module) and edge.site is not None:
                 back = step_at(edge.caller, edge.line, f"returned by {func.name}()")
                 self._result(edge.caller, edge.op, before, back)
+
+    def _entry_of(self, func: Func, place: _Place | None) -> tuple[Func, int] | None:
+        """Return the call by which the text came into a function as an argument; None when it began in there."""
+        while place is not None and place.func is not None and place.func.outermost is func.outermost:
+            if place in self._entered:
+                return self._entered[place]
+            place = self.came[place][0]
+        return None
 
     def _handed(self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None) -> None:
         """Take in a call that is given the text; without a name the whole operation is the text."""
@@ -298,7 +317,9 @@ class _Trace:
                 return
             for parameter in self._parameters(edge, call, name):
                 note = f"handed to {edge.callee.name}()"
-                self._reach(_Place(edge.callee, parameter), place, step_at(func, call.line, note))
+                target = _Place(edge.callee, parameter)
+                self._entered.setdefault(target, (func, op))
+                self._reach(target, place, step_at(func, call.line, note))
         if edges:
             return
         key = self.reader.queues.key_of(func, op, call)
@@ -306,7 +327,7 @@ class _Trace:
             for get in self.reader.queues.gets.get(key, ()):
                 self._result(get.func, get.op, place, step_at(func, call.line, "put on a queue"))
             return
-        if self._is_brain(call) and self.reader.is_live(func, op):
+        if self._is_brain(call) and self.during and self.reader.is_live(func, op):
             self.found = (place, step_at(func, call.line, "a model answers it during the call"))
             return
         if last in self.reader.vocabulary.keeps:

@@ -181,6 +181,7 @@ class HotNames:
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._stems: set[bytes] = set()
         self._functions: set[Func] = set()
+        self._plain: set[Func] = set()  # functions that hold no sink themselves: only what they call can make them hot
         self._homes: set[Module] = set()
         self.telltale: set[str] = set()  # the hot names that are nobody else's: a call of one counts on any receiver
 
@@ -259,13 +260,15 @@ class HotNames:
 
     def _leads(self, func: Func) -> bool:
         used = func.names_used
-        if (
-            not func.strings.isdisjoint(self._literals)
-            or not used.isdisjoint(self._literals)
-            or not func.attribute_chains.isdisjoint(self._methods)
-            or self._speaks(func)
-        ):
-            return True
+        if func not in self._plain:
+            if (
+                not func.strings.isdisjoint(self._literals)
+                or not used.isdisjoint(self._literals)
+                or not func.attribute_chains.isdisjoint(self._methods)
+                or self._speaks(func)
+            ):
+                return True
+            self._plain.add(func)
         hits = used & self._names
         if not hits:
             return False
