@@ -230,6 +230,10 @@ class Attributes(Questions):
                             self._attribute_stores.setdefault(target.name, []).append((function, index, target))
         return self._attribute_stores
 
+    def is_stored_outside(self, name: str) -> bool:
+        """Say whether any code sets an attribute of this name on something other than ``self``."""
+        return bool(self._stores().get(name))
+
     def _stored_attribute(self, cls: Class, name: str) -> Values:
         """Return what code outside the class stores into ``something.name`` where something is of this class."""
         results: Values = []

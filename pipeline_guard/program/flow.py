@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
-from pipeline_guard.program.code import LOOPS, Func
+from pipeline_guard.program.code import LOOPS, Class, Func
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.trees import walk
@@ -83,10 +83,14 @@ def strings_in(node: ir.Expr) -> Iterator[str]:
 
 
 class Flags:
-    """Says which conditions are constant: a module constant, an attribute that only ever holds one value."""
+    """Says which conditions are constant: a module constant, an attribute that only ever holds one value.
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    ``is_named_outside`` says whether a file other than the one given names an attribute: it may set it there.
+    """
+
+    def __init__(self, evaluator: Evaluator, is_named_outside: Callable[[str, str], bool] | None = None) -> None:
         self.evaluator = evaluator
+        self.is_named_outside = is_named_outside
         self._closed: dict[tuple[int, int], str | None] = {}
 
     def closed(self, func: Func, op: int) -> str | None:
@@ -128,10 +132,39 @@ class Flags:
             own = type(test.base) is ir.Name and test.base.id == frame.func.self_name
             if own and values and all(isinstance(value, Missing) for value in values):
                 return False
-            return _agreed(values) if self._is_module_constant(test, frame) else None
+            if self._is_module_constant(test, frame) or (own and self._is_fixed(test.name, frame)):
+                return _agreed(values)
+            return None
         if type(test) is ir.Call and ir.source(test.func) == "hasattr" and len(test.args) == 2:
             return self._has_attribute(test, frame)
         return combined_truth(test, lambda part: self.truth(part, frame))
+
+    def _is_fixed(self, name: str, frame: Frame) -> bool:
+        """Say whether an attribute of ``self`` is only ever set to constants, by the class's own code in one file.
+
+        Fields can be given to the constructor, and what other files name they may set.
+        """
+        cls = frame.func.owner_class
+        if cls is None or self.is_named_outside is None:
+            return False
+        family = [*self.evaluator.mro(cls), *self.evaluator.subclasses(cls)]
+        own = [entry for entry in family if not isinstance(entry, External)]
+        writes = [(func, op) for entry in own for func, op in entry.attribute_writes.get(name, ())]
+        plain = all(isinstance(entry, Class) or entry.path in PLAIN_BASES for entry in family)
+        constant = all(type(func.ir.ops[op].value) is ir.Const for func, op in writes)
+        fields = any(field.name == name for entry in own for field in entry.ir.fields)
+        functions = [func for entry in own for func in entry.own_functions]
+        dynamic = any(ir.source(site.call.func) in ("setattr", "vars") for func in functions for site in func.calls)
+        return (
+            bool(writes)
+            and plain
+            and constant
+            and not fields
+            and not dynamic
+            and len({func.module for func, _ in writes}) == 1
+            and not self.evaluator.is_stored_outside(name)
+            and not self.is_named_outside(f".{name}", cls.module.rel)
+        )
 
     def _constant_name(self, test: ir.Name, frame: Frame) -> bool | None:
         function: Func | None = frame.func

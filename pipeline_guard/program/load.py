@@ -66,6 +66,11 @@ class Loader:
         self._check_the_rest(program)
         return program
 
+    def is_named_outside(self, text: str, rel: str) -> bool:
+        """Say whether a file other than ``rel`` holds a text; tests do not count."""
+        word = text.encode()
+        return any(word in data for other, data in self._data.items() if other != rel and not is_test_file(other, data))
+
     def is_marked_offline(self, func: Func) -> bool:
         """Say whether a comment in a function, just above it or atop its file says: used after the call only."""
         rel = func.module.rel
