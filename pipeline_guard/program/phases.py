@@ -46,15 +46,21 @@ class Phases:
                 equal = test.ops[0] in ("==", "in")
                 words = {node.value for right in test.rights for node in walk(right) if type(node) is ir.Const}
                 known = test.ops[0] in ("==", "!=", "in") and equal is condition.wanted
-                if known and words and words <= self.vocabulary.ended_messages:
+                # A browser's {"type": "stop"} may end one sentence only; Twilio's {"event": "stop"} ends the stream.
+                sure = condition.early or "event" in _words(test.left) or self._leaves(func, condition.block)
+                if known and sure and words and words <= self.vocabulary.ended_messages:
                     return f"on {sorted(map(str, words))[0]!r}"
         return ""
 
     @staticmethod
+    def _leaves(func: Func, block: int) -> bool:
+        """Say whether an arm ends the loop or the function, as far as its own operations say."""
+        entry = func.ir.blocks[block]
+        return entry.leaves or any(op.kind in ("exit", "return") for op in func.ir.ops[entry.first : entry.last])
+
+    @staticmethod
     def _names_message(node: ir.Expr) -> bool:
-        words = [n.id if type(n) is ir.Name else n.name if type(n) is ir.Attr else "" for n in walk(node)]
-        words += [str(n.value) for n in walk(node) if type(n) is ir.Const]
-        return any(part in word.lower() for word in words for part in _MESSAGE_WORDS)
+        return any(part in word for word in _words(node) for part in _MESSAGE_WORDS)
 
     def _after_stream(self, func: Func, op: int) -> str:
         blocks = func.ir.blocks
@@ -102,3 +108,9 @@ class Phases:
         return not any(
             outer & set(func.ancestors(block)) or func.exclusive(block, func.ir.ops[op].block) for _, block in ends
         )
+
+
+def _words(node: ir.Expr) -> set[str]:
+    """Return the names, attribute names and constants in an expression, in lower case."""
+    words = {n.id if type(n) is ir.Name else n.name if type(n) is ir.Attr else "" for n in walk(node)}
+    return {word.lower() for word in words | {str(n.value) for n in walk(node) if type(n) is ir.Const}}
