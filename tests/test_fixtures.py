@@ -17,11 +17,17 @@ from pipeline_guard.pipeline.model import PipelineMap, Site
 BACKENDS = Path(__file__).parent / "fixtures" / "backends"
 FOLDERS = sorted(path for path in BACKENDS.iterdir() if path.is_dir())
 KINDS = ("audio_send", "response_create", "auto_response")
-ATTRIBUTES = ("trigger", "guard", "ctx", "value")
+# Speech beside Realtime: complete only in folders that speak of it, or say that there is none (``# engines: none``).
+SPEECH = ("stt", "tts", "twiml_say", "twiml_play", "twiml_gather", "twiml_transcription")
+ROLELESS = frozenset({"auto_response", *(kind for kind in SPEECH if kind.startswith("twiml_"))})
+ATTRIBUTES = ("trigger", "guard", "ctx", "value", "engine", "flag", "beside")
+# Attributes that a site need not have: ``flag=none`` says that it has none.
+OPTIONAL = frozenset({"engine", "flag", "beside"})
 # Places where settings are written down; another place sends them, and that is the one a fixture names.
 SETTINGS_NOTES = ("settings of a session.update", "written down; nothing sends it")
 _SITE_COMMENT = re.compile(r"#\s*site:\s*([^#]*)")
 _FINDING_COMMENT = re.compile(r"#\s*expect:\s*([^#]*)")
+_ENGINES_COMMENT = re.compile(r"#\s*engines:\s*([^#]*)")
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,22 @@ class Expected:
             "guard": site.guard,
             "ctx": site.context,
             "value": site.value,
+            "engine": site.engine,
+            "flag": site.flag,
+            "beside": site.beside,
         }
         wanted = dict(self.attributes) | ({"role": self.role} if self.role else {})
         return [
             f"{name} is {reported[name]}, not {value}"
             for name, value in wanted.items()
-            if reported[name] != ("dormant" if (name, value) == ("ctx", "dead") else value)
+            if reported[name] != _meant(name, value)
         ]
+
+
+def _meant(name: str, value: str) -> str | None:
+    if value == "none" and name in OPTIONAL:
+        return None
+    return "dormant" if (name, value) == ("ctx", "dead") else value
 
 
 class Backend:
@@ -89,6 +104,13 @@ class Backend:
         """Say whether the backend states that nothing at all may be found in it: ``# expect: none``."""
         return any(text.strip() == "none" for _, _, text in self._comments(_FINDING_COMMENT))
 
+    def speaks_of_engines(self) -> bool:
+        """Say whether the backend states its speech engines and TwiML verbs, or that it has none."""
+        none = any(text.strip() == "none" for _, _, text in self._comments(_ENGINES_COMMENT))
+        stated = any(site.kind in SPEECH for site in self.sites())
+        assert not (none and stated), f"{self.folder.name} says that it has no engines and states some"
+        return none or stated
+
     def _comments(self, pattern: re.Pattern[str]) -> Iterator[tuple[str, int, str]]:
         for path, lines in self.lines.items():
             for line, text in enumerate(lines, 1):
@@ -101,20 +123,20 @@ class Backend:
 
 def _read_site(words: Sequence[str], path: str, line: int) -> Expected:
     kind, *rest = words
-    assert kind in KINDS, f"{path}:{line}: {kind} is no kind of site"
+    assert kind in (*KINDS, *SPEECH), f"{path}:{line}: {kind} is no kind of site"
     roles = [word for word in rest if "=" not in word]
     assert set(roles) <= {"primitive", "call"}, f"{path}:{line}: {words}"
-    assert len(roles) == (kind != "auto_response"), f"{path}:{line}: {words}"
+    assert len(roles) == (kind not in ROLELESS), f"{path}:{line}: {words}"
     attributes = dict(word.split("=", 1) for word in rest if "=" in word)
     assert set(attributes) <= set(ATTRIBUTES), f"{path}:{line}: {words}"
     return Expected(path, line, kind, roles[0] if roles else None, attributes)
 
 
-def _reported(pipeline_map: PipelineMap) -> list[Site]:
-    """Return the sites that fixtures speak of; one that stands in two lanes counts once."""
+def _reported(pipeline_map: PipelineMap, kinds: Sequence[str]) -> list[Site]:
+    """Return the sites of kinds, in lanes or outside; one that stands in two lanes counts once."""
     distinct: dict[tuple[str, int, str, str | None], Site] = {}
     for site in pipeline_map.sites():
-        if site.kind in KINDS and not (site.kind == "auto_response" and site.role == "call"):
+        if site.kind in kinds and not (site.kind == "auto_response" and site.role == "call"):
             distinct.setdefault((site.path, site.line, site.kind, site.role), site)
     return list(distinct.values())
 
@@ -147,7 +169,7 @@ def _compare(backend: Backend, expected: list[Expected], reported: list[Site]) -
     for site in left:
         if site.kind == "auto_response" and any(note in site.note for note in SETTINGS_NOTES):
             continue
-        words = [site.kind, site.role, site.value or site.trigger, site.context, f"({site.note})"]
+        words = [site.kind, site.role, site.engine, site.value or site.trigger, site.context, f"({site.note})"]
         said = " ".join(word for word in words if word)
         complaints.append(f"  unexpected  {said}\n      {backend.quote(site.path, site.line)}")
     return complaints
@@ -160,7 +182,8 @@ def test_the_map_says_what_the_backend_says_of_itself(folder: Path) -> None:
     backend = Backend(folder)
     config = Config()
     pipeline_map = backend.map(config)
-    complaints = _compare(backend, backend.sites(), _reported(pipeline_map))
+    kinds = (*KINDS, *SPEECH) if backend.speaks_of_engines() else KINDS
+    complaints = _compare(backend, backend.sites(), _reported(pipeline_map, kinds))
     wanted = backend.findings()
     if wanted or backend.is_clean():
         complaints += _compare_findings(backend, wanted, pipeline_map, config)
