@@ -13,6 +13,7 @@ from typing import Any
 
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
 KINDS = ("stt", "tts")
+_LISTS = ("imports", "calls", "methods", "weak", "addresses", "sockets")
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+([^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE)
 _NAME = re.compile(rb"\w+")
 
@@ -61,9 +62,17 @@ class EngineIndex:
         """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""
         if entry["kind"] not in KINDS:
             raise ValueError(f"kind {entry['kind']!r} is none of {', '.join(KINDS)}")
+        if not isinstance(entry["name"], str):
+            raise TypeError("name must be text")
+        for key in _LISTS:
+            texts = entry.get(key, [])
+            if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+                raise TypeError(f"{key} must be a list of texts")
+        if not isinstance(entry.get("first", ""), str):
+            raise TypeError("first must be text")
         calls = tuple(entry.get("calls", ()))
         if not any(entry.get(key) for key in ("calls", "methods", "weak", "addresses", "sockets")):
-            raise ValueError("an engine needs at least one of calls, methods, weak, addresses and sockets")
+            raise ValueError("it needs at least one of calls, methods, weak, addresses and sockets")
         self.engines.append(
             Engine(
                 entry["kind"], entry["name"], tuple(entry.get("imports", ())),

@@ -16,13 +16,14 @@ from pipeline_guard.pipeline.transcripts import Fate, TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
 from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph, Edge
-from pipeline_guard.program.code import Func
+from pipeline_guard.program.code import Class, Func
 from pipeline_guard.program.flow import held, meet
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.switches import Switches
 
-Above = dict[Func, set[int]]
+# Function → the operations in it that lead on, each with the call (two calls of one ``gather`` are two ways).
+Above = dict[Func, set[tuple[int, int]]]
 _MAX_CHAIN = 20
 _CORE = frozenset({"audio_send", "response_create"})
 _DURING = frozenset({"live", "unknown", "startup"})
@@ -135,7 +136,7 @@ class Beside:
         key = (func, op)
         if key in self._above:
             return self._above[key]
-        above: Above = {func: {op}}
+        above: Above = {func: {(op, 0)}}
         queue = deque([func])
         done: set[Func] = set()
         while queue:
@@ -147,7 +148,7 @@ class Beside:
                 caller = edge.caller
                 if caller.index == 0 or edge.kind in ("escape", "job") or is_test(caller.module):
                     continue
-                above.setdefault(caller, set()).add(edge.op)
+                above.setdefault(caller, set()).add((edge.op, id(edge.site)))
                 queue.append(caller)
         self._above[key] = above
         return above
@@ -161,13 +162,25 @@ class Beside:
             if home.modes and all(_conflict(mode, other) for other in home.modes):
                 continue  # one call works in one mode: whoever chooses this engine has not chosen the session
             shared = [func for func in mine if func in home.above]
-            if any(
-                one != other and meet(func, one, other) and not self._one_after_other(func, one, other, hop.kind)
+            together = any(
+                one != other
+                and meet(func, one[0], other[0])
+                and not self._one_after_other(func, one[0], other[0], hop.kind)
                 for func in shared
                 for one in mine[func]
                 for other in home.above[func]
-            ):
+            )
+            if together or not self._consumers(mine).isdisjoint(self._consumers(home.above)):
                 found.append(home)
+        return found
+
+    def _consumers(self, above: Above) -> set[Class]:
+        """Return the classes of which a framework makes one object for each call, and calls its methods."""
+        found = set()
+        for func in above:
+            entry = self.reach.entry_of(func)
+            if entry is not None and entry.context == "live" and func.cls is not None:
+                found.add(func.cls)
         return found
 
     def _one_after_other(self, func: Func, one: int, session: int, kind: str) -> bool:

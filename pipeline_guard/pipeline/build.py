@@ -78,7 +78,9 @@ def _analyse(
     # What is sent to a recogniser is a site of that engine, not one more speech-to-speech service.
     sinks = [sink for sink in own_sinks if sink.provider == "openai" or id(sink.call) not in engine_calls]
     sinks += [*engine_sinks, *transcribers(own_sinks)]
-    reach = Reachability(graph, Flags(evaluator, loader.is_named_outside), vocabulary, loader.mounting.is_loaded)
+    mounting = loader.mounting
+    flags = Flags(evaluator, loader.is_named_outside)
+    reach = Reachability(graph, flags, vocabulary, mounting.is_loaded, mounting.is_named)
     reach.find_entries()
     chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
     hops = chains.build(sinks)

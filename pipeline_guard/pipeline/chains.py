@@ -17,6 +17,8 @@ from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.spawners import SCHEDULERS
+from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.values import Frame, Function
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -62,6 +64,7 @@ class Chains:
     def _follow(self, kind: str, sinks: list[Sink]) -> None:
         walk = Walk(kind)
         self._climbed: set[Func] = set()
+        self._fed: set[Func] = set()
         for sink in sinks:
             call = sink.call
             top = self._stops(sink.func, sink.op, kind, None)
@@ -81,12 +84,11 @@ class Chains:
             walk.take(hop)
             if kind == "stt":
                 self._feeders(walk, sink)
-            if not top or self._fed_by_queue(walk.kind, hop):
-                walk.enqueue(sink.func)
+            self._go_on(walk, hop)
         while walk.queue:
             func = walk.queue.popleft()
             walk.queued.discard(func)
-            for edge in list(self.graph.calls_of(func)):
+            for edge in list(self.graph.calls_of(func)) if func not in self._fed else ():
                 self._climb(walk, func, edge)
             if kind in ENGINE_KINDS or kind == "response_create":
                 for put in self._worker_puts(walk, func):
@@ -104,6 +106,8 @@ class Chains:
         caller = edge.caller
         if edge.kind == "escape" or caller is func or is_test(caller.module) or _passes_through(edge):
             return
+        if walk.kind in ENGINE_KINDS and edge.kind == "callback" and caller.index == 0:
+            return  # what a module registers when it is loaded is no call
         if walk.kind in ENGINE_KINDS and (self._helps_itself(walk, func, edge) or _is_silence(edge.call)):
             return
         starts = walk.kind == "audio_send" and edge.kind in ("task", "thread", "executor", "timer")
@@ -137,9 +141,8 @@ class Chains:
         fresh = walk.take(hop)
         # What is handed a function at a place may also call it there: the place then does not end the way.
         again = walk.kind in ENGINE_KINDS and caller not in self._climbed
-        if (fresh or again) and (not top or self._fed_by_queue(walk.kind, hop)):
-            self._climbed.add(caller)
-            walk.enqueue(caller)
+        if fresh or again:
+            self._go_on(walk, hop)
 
     def _helps_itself(self, walk: Walk, func: Func, edge: Edge) -> bool:
         """Say whether a function finds by itself what an engine works on: who calls it hands neither audio nor text.
@@ -148,6 +151,8 @@ class Chains:
         """
         if any(name != func.self_name for name in func.params):
             return False
+        if edge.site is not None and last_name(edge.site.func) in SCHEDULERS:
+            return False  # the job is the work
         if edge.kind in ("task", "thread", "timer"):
             return True
         runs = func in self._putters or any(
@@ -194,6 +199,17 @@ class Chains:
                 if any(get.func is func and entry.first <= get.op < entry.last for get in gets):
                     return key
         return None
+
+    def _go_on(self, walk: Walk, hop: Hop) -> None:
+        """Follow the way further up from a hop: to its callers, or only to those who fill the queue before it."""
+        if not hop.top:
+            self._fed.discard(hop.func)
+        elif not self._fed_by_queue(walk.kind, hop):
+            return
+        elif hop.func not in self._climbed:
+            self._fed.add(hop.func)
+        self._climbed.add(hop.func)
+        walk.enqueue(hop.func)
 
     def _fed_by_queue(self, kind: str, hop: Hop) -> bool:
         """Say whether an engine's audio or text comes out of a queue here: whoever puts it there hands it over."""

@@ -24,6 +24,7 @@ from pipeline_guard.program.values import (
     UNKNOWN,
     External,
     Frame,
+    Function,
     JsonText,
     Literal,
     Mapping,
@@ -57,20 +58,24 @@ class EngineFinder:
     vocabulary: Vocabulary
     transports: Transports
     _objects: dict[Module, list[Engine]] = field(default_factory=dict)
+    _wrappers: set[Func] = field(default_factory=set)
 
     def run(self) -> list[Sink]:
         """Return every call that runs an engine, each once, in the order of files and lines."""
         sinks = SinkList()
-        for func in list(self.graph.program.functions()):
-            if is_test(func.module):
-                continue
-            for site in func.calls:
-                if func.is_dead(site.op):
-                    continue
-                if id(site.call) in self._resolved:
-                    self._look_at_wrapper(func, site, sinks)
-                else:
-                    self._look(func, site, sinks)
+        places = [
+            (func, site)
+            for func in list(self.graph.program.functions())
+            if not is_test(func.module)
+            for site in func.calls
+            if not func.is_dead(site.op)
+        ]
+        # Wrappers first: what one is given to ask is the affair of whoever gives it.
+        rest = [(func, site) for func, site in places if not self._look_at_wrapper(func, site, sinks)]
+        for func, site in rest:
+            if id(site.call) not in self._resolved:
+                self._look(func, site, sinks)
+        for func in dict.fromkeys(func for func, _ in places):
             self._look_at_references(func, sinks)
         return sorted(sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
 
@@ -94,16 +99,20 @@ class EngineFinder:
             kind = run.engine.kind
             sinks.add(Sink(kind, func, site.op, call, None, "openai", run.confidence, "", argument, run.name))
 
-    def _look_at_wrapper(self, func: Func, site: CallSite, sinks: SinkList) -> None:
+    def _look_at_wrapper(self, func: Func, site: CallSite, sinks: SinkList) -> bool:
         """Find the address of an engine given to a function that makes the request: ``self._post("/audio/speech")``."""
         texts = [arg.value for arg in site.call.args[:2] if type(arg) is ir.Const and isinstance(arg.value, str)]
         for text in texts:
             engine = self.vocabulary.engines.at_address(text, socket=False) if "/" in text else None
             if engine is None:
                 continue
-            callees = [edge.callee for edge in self.graph.outgoing.get(func, ()) if edge.site is site.call]
-            if any(self._requests(callee) for callee in callees):
+            values = self.graph.evaluator.eval(site.call.func, Frame(func, site.op))
+            asking = [v.func for v in values if isinstance(v, Function) and self._requests(v.func)]
+            if asking:
+                self._wrappers.update(asking)
                 sinks.add(Sink(engine.kind, func, site.op, site.call, None, "openai", "high", "", None, engine.name))
+                return True
+        return False
 
     def _requests(self, func: Func) -> bool:
         """Say whether a function makes an HTTP request of what it is given."""
@@ -122,7 +131,7 @@ class EngineFinder:
     def _by_callee(self, func: Func, op: int, callee: ir.Expr) -> Iterator[Run]:
         """Yield what a call runs, at most one engine of a kind (a voice pipeline is a recogniser and a synthesiser)."""
         engines = self.vocabulary.engines
-        candidates = list(engines.by_name.get(last_name(callee), ()))
+        candidates = list(engines.by_name.get(_imported_name(func, callee), ()))
         candidates += self._called_objects(func.module)
         if not candidates:
             return
@@ -214,7 +223,9 @@ class EngineFinder:
         frame = Frame(func, site.op)
         nodes = [*call.args[:2], *(k.value for k in call.keywords if k.name in ("url", "request"))]
         for node in nodes:
-            if not _looks_like_address(node):
+            if func in self._wrappers and not func.params.keys().isdisjoint(names_in(node)):
+                continue
+            if last_name(call.func) == "get" and not _looks_like_address(node):
                 continue
             for text in self._texts(node, frame):
                 engine = self.vocabulary.engines.at_address(text, socket=False)
@@ -270,6 +281,16 @@ def _looks_like_address(node: ir.Expr) -> bool:
     if type(node) in (ir.Name, ir.Attr):
         return any(word in last_name(node).lower() for word in (*_ADDRESS_WORDS, "request", "req"))
     return type(node) in (ir.Join, ir.Merge, ir.Call)
+
+
+def _imported_name(func: Func, callee: ir.Expr) -> str:
+    """Return the last name of what is called, under which it was imported: not ``Voice`` of ``import Say as Voice``."""
+    if type(callee) is ir.Name:
+        for scope in func.enclosing():
+            for imp in scope.imports.get(callee.id, ()):
+                if imp.attr is not None:
+                    return imp.attr
+    return last_name(callee)
 
 
 def _is_decorator(func: Func, call: ir.Call) -> bool:

@@ -11,7 +11,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.model import Step
 from pipeline_guard.pipeline.primitives import Sink
-from pipeline_guard.pipeline.queues import GETS, QueueIndex
+from pipeline_guard.pipeline.queues import GETS, PUTS, QueueIndex, QueueOp
 from pipeline_guard.pipeline.transports import Transports
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func, Module
@@ -27,7 +27,6 @@ _REGISTERS = frozenset({"on", "connect", "add_listener", "subscribe", "on_transc
 _RECEIVES = frozenset({"recv", "receive", "receive_json", "receive_str", "receive_text", "events", "__anext__"})
 _ITEM_CALLS = ("conversation.item.create", "conversation.create_item", "send_user_message", "send_text_message")
 _RECORDS = frozenset({"Model", "DeclarativeBase", "Document", "SQLModel", "Base", "DeclarativeBaseNoMeta"})
-_HANDLING = frozenset({"callback", "register"})
 
 
 class Fate(NamedTuple):
@@ -76,8 +75,20 @@ class TranscriptReader:
             if module is not owner.module and not imports:
                 continue
             for func in module.functions:
-                if func.owner_class is owner or func.owner_class is None:
-                    yield from ((func, index) for index in func.mentions.get(f".{name}", ()))
+                for index in func.mentions.get(f".{name}", ()):
+                    if func.owner_class is owner or self._reads(func, index, owner, name):
+                        yield func, index
+
+    def _reads(self, func: Func, op: int, owner: Class, name: str) -> bool:
+        """Say whether an operation reads an attribute of an object of a class, from outside the class."""
+        value = func.ir.ops[op].value
+        evaluator = self.graph.evaluator
+        for node in walk(value) if value is not None else ():
+            if type(node) is ir.Attr and node.name == name:
+                for base in evaluator.settled(evaluator.eval(node.base, Frame(func, op))):
+                    if isinstance(base, Instance) and (base.cls is owner or owner in evaluator.mro(base.cls)):
+                        return True
+        return False
 
     def is_live(self, func: Func, op: int, depth: int = 3) -> bool:
         """Say whether an operation runs during a call.
@@ -160,16 +171,23 @@ class _Trace:
         callee = self.sink.call.func
         receiver = ir.source(callee.base) if type(callee) is ir.Attr else ""
         for func in functions:
-            for edge in self.graph.outgoing.get(func, ()):
-                if edge.kind in _HANDLING and edge.site is not None and last_name(edge.site.func) in _REGISTERS:
-                    for name in edge.callee.params:
-                        if name != edge.callee.self_name:
-                            note = f"called back by {self.sink.engine}"
-                            yield _Place(edge.callee, name), step_at(edge.callee, edge.callee.ir.line, note)
+            for handler in self._registered(func):
+                for name in handler.params:
+                    if name != handler.self_name:
+                        note = f"called back by {self.sink.engine}"
+                        yield _Place(handler, name), step_at(handler, handler.ir.line, note)
             for op in func.ir.ops if receiver and receiver != "self" else ():
                 if op.kind == "assign" and op.value is not None and self._comes_from(op.value, receiver):
                     for name in _names(op.targets):
                         yield _Place(func, name), step_at(func, op.line, f"read from {receiver}")
+
+    def _registered(self, func: Func) -> Iterator[Func]:
+        """Yield the functions that a function registers to be called back."""
+        for reference in func.references:
+            if reference.outer and last_name(reference.outer[0].func) in _REGISTERS:
+                for value in self.graph.evaluator.eval(reference.node, Frame(func, reference.op)):
+                    if isinstance(value, Function):
+                        yield value.func
 
     @staticmethod
     def _comes_from(node: ir.Expr, receiver: str) -> bool:
@@ -302,6 +320,8 @@ class _Trace:
     def _handed(self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None) -> None:
         """Take in a call that is given the text; without a name the whole operation is the text."""
         nodes = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if name is not None and last_name(call.func) in self.reader.vocabulary.keeps and _mentions(call.func, name):
+            self.kept = True  # what holds the text is put away: ``session.commit()``
         if name is not None and not any(_mentions(node, name) for node in nodes):
             return
         if name is None and not any(self._holds_sink(node) for node in nodes):
@@ -322,9 +342,9 @@ class _Trace:
                 self._reach(target, place, step_at(func, call.line, note))
         if edges:
             return
-        key = self.reader.queues.key_of(func, op, call)
-        if key is not None and last not in GETS:
-            for get in self.reader.queues.gets.get(key, ()):
+        gets = self._taken_by(func, op, call)
+        if gets:
+            for get in gets:
                 self._result(get.func, get.op, place, step_at(func, call.line, "put on a queue"))
             return
         if self._is_brain(call) and self.during and self.reader.is_live(func, op):
@@ -334,6 +354,15 @@ class _Trace:
             self.kept = True
         elif type(call.func) is ir.Attr and last in ("append", "extend", "add", "update", "setdefault", "insert"):
             self._stored(func, op, call.func.base, place, step)
+
+    def _taken_by(self, func: Func, op: int, call: ir.Call) -> list[QueueOp]:
+        """Return where what a call puts on a queue is taken off it; the put itself may be handed to another loop."""
+        queues = self.reader.queues
+        key = queues.key_of(func, op, call) if last_name(call.func) not in GETS else None
+        keys = [key] if key is not None else []
+        if any(type(arg) is ir.Attr and arg.name in PUTS for arg in call.args):
+            keys = [key for key, puts in queues.puts.items() if any(p.func is func and p.op == op for p in puts)]
+        return [get for key in keys for get in queues.gets.get(key, ())]
 
     def _edges(self, func: Func, op: int, call: ir.Call) -> list[Edge]:
         """Return where a call leads, resolving one that nothing else had asked for."""

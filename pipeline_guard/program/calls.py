@@ -198,7 +198,7 @@ class CallGraph:
         first = site.call.args[0] if site.call.args else None
         if type(first) is not ir.Const or not isinstance(first.value, str):
             return False
-        jobs = [
+        jobs = [job for job in self.program.functions() if _named_in_decorator(job) == first.value] or [
             job
             for job in self.program.functions_by_name.get(first.value.rpartition(".")[2], ())
             if job.ir.decorators and job.cls is None
@@ -437,6 +437,15 @@ class CallGraph:
                 order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
                 roots.add(id(order[-1]))
         return len(roots) == 1
+
+
+def _named_in_decorator(job: Func) -> str | None:
+    """Return the name that a decorator gives a job (``@app.task(name="mail.send")``)."""
+    for decorator in job.ir.decorators:
+        for keyword in decorator.keywords if type(decorator) is ir.Call else ():
+            if keyword.name == "name" and type(keyword.value) is ir.Const:
+                return str(keyword.value.value)
+    return None
 
 
 def _takes_itself(job: Func) -> bool:

@@ -29,6 +29,7 @@ class Mounting:
         self.data = data
         self.tests = tests
         self._known: dict[str, bool] = {}
+        self._named: dict[str, bool] = {}
         self._roots = 0
         self._open: bool | None = None
 
@@ -38,6 +39,15 @@ class Mounting:
             self._known[rel] = True  # files that import each other vouch for nobody
             self._known[rel] = self._is_unsure() or self._starts(rel) or self._is_named(rel)
         return self._known[rel]
+
+    def is_named(self, name: str) -> bool:
+        """Say whether anything but its own definition names a class (a routing table, a call of ``as_asgi``)."""
+        if name not in self._named:
+            word = re.compile(rb"(?<!class )\b%s\b" % re.escape(name.encode()))
+            self._named[name] = any(
+                word.search(data) is not None for other, data in self.data.items() if other not in self.tests
+            )
+        return self._named[name]
 
     def _is_unsure(self) -> bool:
         if self._open is None:

@@ -16,6 +16,8 @@ from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.phases import Phases
 from pipeline_guard.program.places import module_context
 from pipeline_guard.program.pumps import Pumps
+from pipeline_guard.program.spawners import SCHEDULERS
+from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.values import External
 from pipeline_guard.vocabulary import EntryRule, Vocabulary
 
@@ -52,6 +54,7 @@ class Reachability:
     flags: Flags
     vocabulary: Vocabulary
     is_loaded: Callable[[str], bool] = lambda _: True
+    is_named: Callable[[str], bool] = lambda _: True
     entries: list[Entry] = field(default_factory=list)
     contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
     _opened: set[Func] = field(default_factory=set)
@@ -152,6 +155,8 @@ class Reachability:
             for context, note, stream in self._marks(func):
                 self._enter(func, place or context, note, func.ir.line, stream)
         for cls in module.classes:
+            if not self.is_named(cls.name):
+                continue  # a consumer or a view that no routing names
             for rule in self._framework_bases(cls):
                 for name, index in cls.ir.methods.items():
                     if name not in rule.methods:
@@ -269,7 +274,8 @@ class Reachability:
 
     def _becomes(self, edge: Edge, context: Reached) -> Reached:
         """Return the context that a call leads to: a worker's job and what follows the stream are no part of it."""
-        if edge.kind == "job" and context in ("live", "main", "request", "startup"):
+        scheduled = edge.site is not None and last_name(edge.site.func) in SCHEDULERS
+        if (edge.kind == "job" or scheduled) and context in ("live", "main", "request", "startup"):
             return "post_call" if context in _DURING else "offline"
         if context in ("live", "request", "main") and edge.caller.name in self.vocabulary.names.get("factories", ()):
             return "startup"  # whoever asks for the application first has it made: that is no part of a call

@@ -19,6 +19,8 @@ SPAWNERS = {
 }  # fmt: skip
 # Spawners that hand their keywords on to the function.
 _PASS_KEYWORDS = frozenset({"to_thread", "submit", "run_in_threadpool", "add_task", "enqueue"})
+# Those of the spawners above that hand a function to a scheduler: it runs apart from whoever does so.
+SCHEDULERS = frozenset({"add_job", "enqueue_in", "enqueue_at"})
 # Methods of a job itself that hand it to a worker (Celery, Dramatiq, RQ, TaskIQ).
 JOB_METHODS = frozenset({"delay", "apply_async", "send", "send_with_options", "kiq", "enqueue", "defer", "s", "si"})
 # How many leading arguments precede the function in a spawner that takes ``f, *args``.
