@@ -12,7 +12,8 @@ from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.grouping import Group
 from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Lane, Site
-from pipeline_guard.pipeline.transcripts import Fate, TranscriptReader
+from pipeline_guard.pipeline.text_trace import Fate, fate, fate_at
+from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
 from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph, Edge
@@ -222,7 +223,7 @@ class Beside:
     def _site(self, hop: Hop) -> Site:
         func = hop.func
         names = sorted({sink.engine for sink in hop.sinks})
-        fate = self._fate(hop) if hop.kind == "stt" else None
+        text = self._fate(hop) if hop.kind == "stt" else None
         return Site(
             kind=hop.kind,  # type: ignore[arg-type]
             role="primitive" if hop.sink is not None else "call",
@@ -238,8 +239,8 @@ class Beside:
             confidence=self.evidence.confidence(hop),
             reached_from=self.evidence.path(hop),
             callee=_place_of(hop.edge.callee) if hop.edge is not None else None,
-            value=fate.value if fate is not None else None,
-            effects=fate.effects if fate is not None else (),
+            value=text.value if text is not None else None,
+            effects=text.effects if text is not None else (),
             flag=self._flag(hop.func, hop.op),
             marked=self.is_marked(func),
         )
@@ -247,11 +248,11 @@ class Beside:
     def _fate(self, hop: Hop) -> Fate:
         """Return where the text of what a hop leads to goes; "feeds_back" of one engine decides for all."""
         if hop.edge is not None and any(op.kind == "return" and op.value is not None for op in hop.edge.callee.ir.ops):
-            return self.transcripts.fate_at(hop.func, hop.op, hop.sinks[0])
+            return fate_at(self.transcripts, hop.func, hop.op, hop.sinks[0])
         fates = []
         for sink in hop.sinks:
             if id(sink) not in self._fates:
-                self._fates[id(sink)] = self.transcripts.fate(sink)
+                self._fates[id(sink)] = fate(self.transcripts, sink)
             fates.append(self._fates[id(sink)])
         return next((f for value in ("feeds_back", "unknown") for f in fates if f.value == value), fates[0])
 

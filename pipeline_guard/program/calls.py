@@ -11,6 +11,7 @@ from pipeline_guard.pipeline.model import Confidence
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.heat import GENERIC_METHODS, Heat
+from pipeline_guard.program.jobs import jobs_of
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.models import PLAIN_BASES
 from pipeline_guard.program.places import is_test
@@ -179,33 +180,11 @@ class CallGraph:
         return settled
 
     def _hand_to_worker(self, func: Func, site: CallSite, frame: Frame) -> bool:
-        """Add the edge of ``job.delay(x)``: a worker calls the function; say whether it is one."""
-        node = site.call.func
-        if type(node) is ir.Attr and node.name == "send_task":
-            return self._send_by_name(func, site)
-        if type(node) is not ir.Attr or node.name not in JOB_METHODS:
-            return False
-        found = False
-        for value in self.evaluator.eval(node.base, frame):
-            if isinstance(value, Function) and value.func.ir.decorators:
-                call = site.call if node.name in ("delay", "send", "kiq", "s", "si") else None
-                self._edge(func, site.op, value.func, "job", call, site.call, _takes_itself(value.func), "high")
-                found = True
-        return found
-
-    def _send_by_name(self, func: Func, site: CallSite) -> bool:
-        """Add the edge of ``app.send_task("package.module.job")``: the job is named by text."""
-        first = site.call.args[0] if site.call.args else None
-        if type(first) is not ir.Const or not isinstance(first.value, str):
-            return False
-        jobs = [job for job in self.program.functions() if _named_in_decorator(job) == first.value] or [
-            job
-            for job in self.program.functions_by_name.get(first.value.rpartition(".")[2], ())
-            if job.ir.decorators and job.cls is None
-        ]
-        if len(jobs) == 1:
-            self._edge(func, site.op, jobs[0], "job", None, site.call, False, "medium")
-        return len(jobs) == 1
+        """Add the edges of a call that hands a job to a worker; say whether it does."""
+        found = jobs_of(self.program, self.evaluator, site, frame)
+        for job, call, bound, confidence in found:
+            self._edge(func, site.op, job, "job", call, site.call, bound, confidence)
+        return bool(found)
 
     def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
         evaluator = self.evaluator
@@ -437,25 +416,6 @@ class CallGraph:
                 order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
                 roots.add(id(order[-1]))
         return len(roots) == 1
-
-
-def _named_in_decorator(job: Func) -> str | None:
-    """Return the name that a decorator gives a job (``@app.task(name="mail.send")``)."""
-    for decorator in job.ir.decorators:
-        for keyword in decorator.keywords if type(decorator) is ir.Call else ():
-            if keyword.name == "name" and type(keyword.value) is ir.Const:
-                return str(keyword.value.value)
-    return None
-
-
-def _takes_itself(job: Func) -> bool:
-    """Say whether a worker passes the job itself as the first argument (``@app.task(bind=True)``)."""
-    return any(
-        keyword.name == "bind" and type(keyword.value) is ir.Const and bool(keyword.value.value)
-        for decorator in job.ir.decorators
-        if type(decorator) is ir.Call
-        for keyword in decorator.keywords
-    )
 
 
 def _resembles(receiver: str, cls: Class) -> bool:
