@@ -91,6 +91,7 @@ class Flags:
     def __init__(self, evaluator: Evaluator, is_named_outside: Callable[[str, str], bool] | None = None) -> None:
         self.evaluator = evaluator
         self.is_named_outside = is_named_outside
+        self._fixed: dict[tuple[Class, str], bool] = {}
         self._closed: dict[tuple[int, int], str | None] = {}
 
     def closed(self, func: Func, op: int) -> str | None:
@@ -147,24 +148,27 @@ class Flags:
         cls = frame.func.owner_class
         if cls is None or self.is_named_outside is None:
             return False
+        key = (cls, name)
+        if key not in self._fixed:
+            self._fixed[key] = self._sets_one_constant(cls, name)
+        return self._fixed[key]
+
+    def _sets_one_constant(self, cls: Class, name: str) -> bool:
         family = [*self.evaluator.mro(cls), *self.evaluator.subclasses(cls)]
         own = [entry for entry in family if not isinstance(entry, External)]
         writes = [(func, op) for entry in own for func, op in entry.attribute_writes.get(name, ())]
-        plain = all(isinstance(entry, Class) or entry.path in PLAIN_BASES for entry in family)
-        constant = all(type(func.ir.ops[op].value) is ir.Const for func, op in writes)
-        fields = any(field.name == name for entry in own for field in entry.ir.fields)
+        if not writes or any(type(func.ir.ops[op].value) is not ir.Const for func, op in writes):
+            return False
+        if any(isinstance(entry, External) and entry.path not in PLAIN_BASES for entry in family):
+            return False
+        if any(field.name == name for entry in own for field in entry.ir.fields):
+            return False
+        if len({func.module for func, _ in writes}) > 1 or self.evaluator.is_stored_outside(name):
+            return False
         functions = [func for entry in own for func in entry.own_functions]
-        dynamic = any(ir.source(site.call.func) in ("setattr", "vars") for func in functions for site in func.calls)
-        return (
-            bool(writes)
-            and plain
-            and constant
-            and not fields
-            and not dynamic
-            and len({func.module for func, _ in writes}) == 1
-            and not self.evaluator.is_stored_outside(name)
-            and not self.is_named_outside(f".{name}", cls.module.rel)
-        )
+        if any("setattr" in func.names_used or "vars" in func.names_used for func in functions):
+            return False
+        return self.is_named_outside is None or not self.is_named_outside(f".{name}", cls.module.rel)
 
     def _constant_name(self, test: ir.Name, frame: Frame) -> bool | None:
         function: Func | None = frame.func

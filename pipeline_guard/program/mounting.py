@@ -44,8 +44,11 @@ class Mounting:
         """Say whether anything but its own definition names a class (a routing table, a call of ``as_asgi``)."""
         if name not in self._named:
             word = re.compile(rb"(?<!class )\b%s\b" % re.escape(name.encode()))
+            plain = name.encode()
             self._named[name] = any(
-                word.search(data) is not None for other, data in self.data.items() if other not in self.tests
+                plain in data and word.search(data) is not None
+                for other, data in self.data.items()
+                if other not in self.tests
             )
         return self._named[name]
 

@@ -155,9 +155,10 @@ class Reachability:
             for context, note, stream in self._marks(func):
                 self._enter(func, place or context, note, func.ir.line, stream)
         for cls in module.classes:
-            if not self.is_named(cls.name):
+            rules = self._framework_bases(cls)
+            if rules and not self.is_named(cls.name):
                 continue  # a consumer or a view that no routing names
-            for rule in self._framework_bases(cls):
+            for rule in rules:
                 for name, index in cls.ir.methods.items():
                     if name not in rule.methods:
                         continue
