@@ -43,7 +43,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "twiml_object": frozenset({"paths", "names", "deliver", "continues"}),
     "twiml_value": frozenset({"name", "words"}),
     "ended": frozenset({"messages", "exceptions"}),
-    "call_fields": frozenset({"names", "recording"}),
+    "call_fields": frozenset({"names", "recording", "ended"}),
     "switch": frozenset({"words", "unless"}),
     "keep": frozenset({"methods"}),
     "brain": frozenset({"methods"}),
@@ -166,6 +166,7 @@ class Vocabulary:
     ended_messages: set[str] = field(default_factory=set)
     ended_exceptions: set[str] = field(default_factory=set)
     call_fields: set[str] = field(default_factory=set)
+    ended_statuses: set[str] = field(default_factory=set)
     recording_fields: set[str] = field(default_factory=set)
     switches: set[str] = field(default_factory=set)
     no_switches: set[str] = field(default_factory=set)
@@ -342,6 +343,7 @@ class Vocabulary:
     def _add_call_fields(self, entry: Mapping[str, Any]) -> None:
         self.call_fields.update(entry.get("names", ()))
         self.recording_fields.update(entry.get("recording", ()))
+        self.ended_statuses.update(entry.get("ended", ()))
 
     def _add_switch(self, entry: Mapping[str, Any]) -> None:
         self.switches.update(entry.get("words", ()))

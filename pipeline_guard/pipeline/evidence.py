@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import is_script, module_context
-from pipeline_guard.program.reach import Entry, Reachability, as_context
+from pipeline_guard.program.reach import APART, RANK, Entry, Reachability, Reached, as_context
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
@@ -50,7 +50,7 @@ class Evidence:
         An HTTP request that belongs to no call is "offline" for a speech engine; what it does to Realtime is live.
         """
         place = module_context(func.module)
-        found = self.reach.reached(func, op)
+        found = self.reach.reached(func, op, _order(kind))
         if place == "example" and kind in ENGINE_KINDS and is_script(func.module) and found in ("example", "dormant"):
             return "offline"
         if found == "dormant" and func not in self.reach.contexts and self._may_be_called(func):
@@ -65,9 +65,9 @@ class Evidence:
             return "offline" if kind in ENGINE_KINDS else "live"
         if found == "main":
             return self._of_program(func) if kind in ENGINE_KINDS and self.reach.serves else "live"
-        if found == "example" or (found == "startup" and kind not in ENGINE_KINDS):
-            return "live"
-        return found
+        if kind in ENGINE_KINDS:
+            return "offline" if found == "example" else found
+        return "live" if found in ("example", "startup") else found
 
     def _of_program(self, func: Func) -> Context:
         """Return the context of what only a started program runs, where calls come in by handlers of their own.
@@ -75,7 +75,7 @@ class Evidence:
         What starts the server runs before any call; a module that merely can be run by hand is dormant, a script at the
         top or among the scripts runs apart from every call.
         """
-        path = self.reach.path(func)
+        path = self.reach.path(func, APART)
         first = path[0].func if path and isinstance(path[0], Entry) else func
         module = first.module
         if any(ir.source(site.call.func).rpartition(".")[2] in _SERVERS for site in module.body.calls) or any(
@@ -230,14 +230,15 @@ class Evidence:
 
     def path(self, hop: Hop) -> tuple[Step, ...]:
         """Return the way from an entry point to a hop, and on to the send it leads to."""
-        steps = list(self.path_to(hop.func, hop.line))
+        steps = list(self.path_to(hop.func, hop.line, hop.kind))
         if hop.sink is None and hop.sinks:
             steps.extend(self._way_down(hop))
         return tuple(steps[:MAX_STEPS])
 
-    def path_to(self, func: Func, line: int) -> tuple[Step, ...]:
+    def path_to(self, func: Func, line: int, kind: str = "") -> tuple[Step, ...]:
+        """Return the way from an entry point to a line of a function."""
         steps: list[Step] = []
-        for part in self.reach.path(func):
+        for part in self.reach.path(func, _order(kind)):
             if isinstance(part, Entry):
                 if part.note != "module":
                     steps.append(step_at(part.func, part.line, part.note))
@@ -257,6 +258,10 @@ class Evidence:
 
 def _starts_server(func: Func) -> bool:
     return any(ir.source(site.call.func).rpartition(".")[2] in _SERVERS for site in func.calls)
+
+
+def _order(kind: str) -> tuple[Reached, ...]:
+    return APART if kind in ENGINE_KINDS else RANK
 
 
 def first_running(contexts: Iterable[Context]) -> Context:

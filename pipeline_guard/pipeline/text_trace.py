@@ -355,6 +355,8 @@ class _Trace:
     def _read_elsewhere(self, place: _Place) -> None:
         """Find live code that reads an attribute or a global which holds the text."""
         if isinstance(place.owner, Class):
+            if not self.during and not self.reader.is_shared(place.owner):
+                return  # an object of the call that is over: nobody else has it
             readers = list(self.reader.attribute_readers(place.owner, place.name))
         else:
             readers = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.queues import QueueIndex
@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.transports import Transports
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Class, Func
 from pipeline_guard.program.reach import Reachability
-from pipeline_guard.program.trees import walk
+from pipeline_guard.program.trees import last_name, walk
 from pipeline_guard.program.values import Frame, Instance
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -30,6 +30,7 @@ class TranscriptReader:
     leading: frozenset[Func]
     sends: frozenset[int]
     transports: Transports
+    _shared: dict[Class, bool] = field(default_factory=dict)
 
     def attribute_readers(self, owner: Class, name: str) -> Iterator[tuple[Func, int]]:
         """Yield the operations that read an attribute of a class: in the class, and where its file is imported."""
@@ -53,6 +54,20 @@ class TranscriptReader:
                     if isinstance(base, Instance) and (base.cls is owner or owner in evaluator.mro(base.cls)):
                         return True
         return False
+
+    def is_shared(self, cls: Class) -> bool:
+        """Say whether an object of a class outlives a call: it is made by a module, or kept in a global."""
+        if cls not in self._shared:
+            self._shared[cls] = any(
+                type(op.value) is ir.Call
+                and last_name(op.value.func) == cls.name
+                and (func.index == 0 or any(type(t) is ir.Name and t.id in func.ir.globals for t in op.targets))
+                for module in list(self.graph.program.modules.values())
+                for func in module.functions
+                if cls.name in func.names_used
+                for op in func.ir.ops
+            )
+        return self._shared[cls]
 
     def is_live(self, func: Func, op: int, depth: int = 3) -> bool:
         """Say whether an operation runs during a call.

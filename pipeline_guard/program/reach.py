@@ -31,6 +31,8 @@ _SERVES_SOCKET = frozenset({
     "WebSocketResponse", "receive_text", "receive_json", "receive_bytes", "iter_text", "iter_json", "iter_bytes",
     "websocket_accept", "accept_connection",
 })  # fmt: skip
+# The same for what need not belong to a call: there a call that is over says more than a request or a script.
+APART: tuple[Reached, ...] = ("live", "post_call", "request", "main", "startup", "offline", "example", "test")
 _DURING = frozenset({"live", "main"})
 _CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
@@ -119,24 +121,24 @@ class Reachability:
         """Return the context of a place; "dormant" when no entry point leads there or a constant flag closes it."""
         return as_context(self.reached(func, op))
 
-    def reached(self, func: Func, op: int | None = None) -> Reached:
-        """Return the same with requests told from calls."""
+    def reached(self, func: Func, op: int | None = None, order: tuple[Reached, ...] = RANK) -> Reached:
+        """Return the same with requests told from calls; of several the first in ``order``."""
         if op is not None and self.flags.closed(func, op) is not None:
             return "dormant"
         found = self.contexts.get(func, {})
-        for context in RANK:
+        for context in order:
             if context in found:
                 after = context in _DURING and op is not None and self.phases.after_call(func, op)
                 return "post_call" if after else context
         return "dormant"
 
-    def path(self, func: Func) -> list[Edge | Entry]:
+    def path(self, func: Func, order: tuple[Reached, ...] = RANK) -> list[Edge | Entry]:
         """Return the way from an entry point to a function: the entry, then edge by edge."""
         steps: list[Edge | Entry] = []
         current: Func | None = func
         while current is not None:
             found = self.contexts.get(current, {})
-            chosen = next((c for c in RANK if c in found), None)
+            chosen = next((c for c in order if c in found), None)
             if chosen is None:
                 break
             step = found[chosen]
@@ -211,7 +213,7 @@ class Reachability:
         if context == "live" or func.names_used & _SERVES_SOCKET or func.attribute_chains & _SERVES_SOCKET:
             return "live"
         signs = self._signs_of_call(func, _CALL_DEPTH, set())
-        if "recording" in signs and "speaks" not in signs:
+        if signs & {"recording", "ended"} and "speaks" not in signs:
             return "post_call"
         if not signs and any(word in text for word in self.vocabulary.names.get("after", ())):
             return "post_call"
@@ -229,6 +231,8 @@ class Reachability:
             signs.add("call")
         if words & self.vocabulary.recording_fields:
             signs.add("recording")
+        if "CallStatus" in words and words & self.vocabulary.ended_statuses:
+            signs.add("ended")
         texts = [text for text in (*func.strings, *func.texts) if "<" in text]
         written = func.names_used & self.vocabulary.twiml_names
         if written or any("<Response" in text for text in texts):
@@ -278,7 +282,7 @@ class Reachability:
         scheduled = edge.site is not None and last_name(edge.site.func) in SCHEDULERS
         if (edge.kind == "job" or scheduled) and context in ("live", "main", "request", "startup"):
             return "post_call" if context in _DURING else "offline"
-        if context in ("live", "request", "main") and edge.caller.name in self.vocabulary.names.get("factories", ()):
+        if context not in ("startup", "test") and edge.caller.name in self.vocabulary.names.get("factories", ()):
             return "startup"  # whoever asks for the application first has it made: that is no part of a call
         if context in _DURING and self.phases.after_call(edge.caller, edge.op):
             return "post_call"
