@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, hearing, responses, voices
+from pipeline_guard.checks import audio, gate, hearing, responses, suppressions, voices
 from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -18,7 +18,8 @@ LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS, **voice
 def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     """Return the findings of the selected rules, each once, ordered by place.
 
-    Lanes of other services than OpenAI Realtime are shown in the map and never judged.
+    Lanes of other services than OpenAI Realtime are shown in the map and never judged.  What a suppression covers stays
+    in the list, marked as such.
     """
     rules = {rule.id: rule for rule in load_rules()}
     reporter = Reporter(pipeline_map, config, rules)
@@ -31,4 +32,9 @@ def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     if config.is_selected("PG901"):
         for draft in gate.cannot_parse(pipeline_map):
             reporter.add("PG901", draft, None)
-    return reporter.findings()
+    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, config.is_selected)
+    complaints = Reporter(pipeline_map, config, rules)
+    for rule_id, draft in verdict.complaints:
+        if config.is_selected(rule_id):
+            complaints.add(rule_id, draft, None)
+    return sorted([*verdict.findings, *complaints.findings()], key=lambda f: (f.path, f.line, f.column, f.rule))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,10 @@ from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
+
+
+_OWN_COMMENT = re.compile(r"\s#\s*pipeline-guard:.*", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Draft(NamedTuple):
@@ -92,7 +97,9 @@ class Reporter:
 
         A copy of the same statement in the same function gets another one by its number.
         """
-        text = "".join("".join(line.split()) for line in self._source(draft.path)[draft.line - 1 : draft.end_line])
+        lines = self._source(draft.path)[draft.line - 1 : draft.end_line]
+        # A comment to this tool is no change of the statement: allowing a finding must not make it a new one.
+        text = "".join("".join(_OWN_COMMENT.sub("", line).split()) for line in lines)
         base = "\0".join((rule_id, draft.path, draft.symbol, text))
         count = self._prints.get(base, 0)
         self._prints[base] = count + 1
@@ -104,5 +111,6 @@ class Reporter:
                 data = (self.root / path).read_bytes()
             except OSError:
                 data = b""
-            self._lines[path] = data.decode("utf-8", "replace").splitlines()
+            # Not ``splitlines``: Python's lines end at line feeds and carriage returns, not at form feeds.
+            self._lines[path] = _LINE_END.split(data.decode("utf-8", "replace"))
         return self._lines[path]

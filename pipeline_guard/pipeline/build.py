@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.pipeline.assemble import Assembler
 from pipeline_guard.pipeline.beside import Beside
 from pipeline_guard.pipeline.chains import Chains
@@ -62,9 +63,10 @@ def _analyse(
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, vocabulary, progress)
     program = loader.load()
+    remarks = read_remarks(loader.mounting.data)
     if not loader.seeds:
         coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
-        return PipelineMap(root=str(root), lanes=(), gaps=tuple(loader.gaps), coverage=coverage)
+        return PipelineMap(root=str(root), lanes=(), gaps=tuple(loader.gaps), coverage=coverage, remarks=remarks)
     if progress is not None:
         progress("linking", 0, 1)
     evaluator = Evaluator(program)
@@ -107,4 +109,4 @@ def _analyse(
         analysed=analysed,
         set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
     )
-    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage)
+    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)

@@ -197,6 +197,21 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int
 
 
+class Remark(msgspec.Struct, frozen=True, kw_only=True):
+    """A comment that names this tool; ``first`` to ``last`` are the lines of code it stands behind or above.
+
+    ``line`` and ``column`` (1-based) are where it starts; ``alone`` says that it has its line to itself.
+    """
+
+    path: str
+    line: int
+    column: int
+    text: str
+    alone: bool
+    first: int
+    last: int
+
+
 class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to "what is the live pipeline of this backend".
 
@@ -208,6 +223,7 @@ class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
     coverage: Coverage
     outside: tuple[Site, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites of every lane and those outside, ordered by place."""
