@@ -13,7 +13,6 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
 
-
 _OWN_COMMENT = re.compile(r"\s#\s*pipeline-guard:.*", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
