@@ -16,13 +16,18 @@ def second_voice_engine(lane: Lane) -> Iterator[Draft]:
     """PG301: another engine speaks in the calls of this lane."""
     if not is_running(lane):
         return
+    sessions = [session for session in lane.sessions if session.context not in QUIET]
+    instead = bool(sessions) and all(session.text_only for session in sessions)
+    what = (
+        "in place of the Realtime session, which is asked for text only: nobody knows what the caller has heard, so "
+        "that barge-in cannot truncate it. Ask the session for audio."
+        if instead
+        else "beside the Realtime session: the caller hears two voices, and barge-in stops only one of them. Let the "
+        "session say it (trigger_response)."
+    )
     for site in engine_sites(lane, "tts"):
         if site.context == "live" and site.flag is None:
-            yield at_site(
-                site,
-                f"{site.engine} speaks here during the call, beside the Realtime session: the caller hears two voices, "
-                "and barge-in stops only one of them. Let the session say it (trigger_response).",
-            )
+            yield at_site(site, f"{site.engine} speaks here during the call, {what}", downgrade=instead)
 
 
 def twiml_voice(lane: Lane) -> Iterator[Draft]:

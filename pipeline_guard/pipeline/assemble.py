@@ -221,6 +221,7 @@ class Assembler:
             end_line=config.end_line,
             context=self._config_context(config),
             value=config.value,  # type: ignore[arg-type]
+            text_only=config.text_only,
         )
 
     def _config_context(self, config: Config) -> Context:

@@ -146,7 +146,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session configuration and what it says about server-created responses."""
+    """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio."""
 
     symbol: str
     path: str
@@ -154,6 +154,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     end_line: int
     context: Context
     value: AutoResponse
+    text_only: bool = False
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from pipeline_guard.program.values import (
     Literal,
     Mapping,
     Parameter,
+    Sequence,
     Text,
     Value,
     Values,
@@ -45,6 +46,7 @@ class Config:
 
     ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
     ``partial`` says that it leaves turn detection and formats alone: beside a full configuration it decides nothing.
+    ``text_only`` says that the session answers in text, so that something else has to speak.
     """
 
     func: Func
@@ -56,6 +58,7 @@ class Config:
     note: str = ""
     used_by: Sink | None = None
     partial: bool = False
+    text_only: bool = False
 
 
 class SessionReader:
@@ -96,7 +99,9 @@ class SessionReader:
         value = _agreed([self._decides(session) for session in sessions])
         lines = [line for func, line in self._places(payload, sessions) if func is sink.func and line <= sink.call.line]
         first = min([sink.call.line, *lines])
-        yield replace(self._config(sink.func, sink.op, first, sink.call.end_line, value, sink), partial=partial)
+        silent = all(self._is_text_only(session) for session in sessions)
+        config = self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
+        yield replace(config, partial=partial, text_only=silent)
         if not partial:
             yield from self._elsewhere(sink, sessions)
 
@@ -143,6 +148,15 @@ class SessionReader:
             and not session.open
             and not set(session.entries) & _DECISIVE
         )
+
+    def _is_text_only(self, session: Value) -> bool:
+        """Say whether settings ask for text and no audio (``output_modalities``, once ``modalities``)."""
+        for name in ("output_modalities", "modalities"):
+            for value in field_values(self.evaluator, session, name):
+                if isinstance(value, Sequence):
+                    inner = [v for item in value.items for v in self.evaluator.force(item)]
+                    return bool(inner) and all(isinstance(v, Literal) and v.value == "text" for v in inner)
+        return False
 
     # -- what settings say
 
