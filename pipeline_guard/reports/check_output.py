@@ -1,0 +1,54 @@
+"""Takes a finished report to standard output or, whole or not at all, to a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+import click
+
+from pipeline_guard.errors import UserError
+from pipeline_guard.reports.formats import writable
+
+STANDARD_OUTPUT = Path("-")
+
+
+def deliver(text: str, file: Path | None, name: str) -> None:
+    """Write the report as UTF-8 to a file and say so on the error stream; without one, or to ``-``, it is printed."""
+    data = writable(text).encode()
+    if file is None or file == STANDARD_OUTPUT:
+        click.echo(data, nl=False)
+        return
+    try:
+        _write(Path(os.path.realpath(file)), file, data)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"{file}: {name} cannot be written there ({reason}); name a file in a folder you may write to"
+        ) from error
+    click.echo(f"pipeline-guard: wrote {name} to {file} ({len(data):,} bytes)", err=True)
+
+
+def _write(target: Path, named: Path, data: bytes) -> None:
+    mode = 0o666
+    try:
+        found = named.stat()
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(found.st_mode):
+            # A pipe or a device has to be written to; a folder says so by itself.
+            named.write_bytes(data)
+            return
+        mode = stat.S_IMODE(found.st_mode)
+    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
