@@ -156,8 +156,8 @@ class _Trace:
         if operation.kind in ("return", "yield"):
             self._returned_from(func, before)
         if operation.value is not None:
-            for site in func.calls:
-                if site.op == op and site.call is not self.sink.call:
+            for site in func.calls_at.get(op, ()):
+                if site.call is not self.sink.call:
                     self._handed(func, op, site.call, before, step, None)
 
     def _assigned(self, func: Func, op: int, before: _Place | None, step: Step) -> None:
@@ -227,19 +227,18 @@ class _Trace:
                 self._assigned(scope, index, place, step)
                 if op.kind in ("return", "yield"):
                     self._returned_from(scope, place)
-                for site in scope.calls:
-                    if site.op == index:
-                        self._handed(scope, index, site.call, place, step, place.name)
+                for site in scope.calls_at.get(index, ()):
+                    self._handed(scope, index, site.call, place, step, place.name)
             self._decides(scope, place)
 
     def _decides(self, func: Func, place: _Place) -> None:
         """Take in attributes that are set under a condition on the text: a state machine moves on."""
-        for block in func.ir.blocks:
-            if block.test is not None and block.kind in ("if", "else", "case") and _mentions(block.test, place.name):
-                for index in range(block.first, block.last):
-                    for target in func.ir.ops[index].targets:
-                        if type(target) in (ir.Attr, ir.Sub):
-                            self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
+        for arm in func.arms_on.get(place.name, ()):
+            block = func.ir.blocks[arm]
+            for index in range(block.first, block.last):
+                for target in func.ir.ops[index].targets:
+                    if type(target) in (ir.Attr, ir.Sub):
+                        self._stored(func, index, target, place, step_at(func, func.ir.ops[index].line))
 
     def _returned_from(self, func: Func, before: _Place | None) -> None:
         """Take in what a function returns: to the call that handed the text in, else to every call of it."""

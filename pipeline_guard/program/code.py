@@ -255,6 +255,24 @@ class Func:
         return found
 
     @cached_property
+    def calls_at(self) -> dict[int, list[CallSite]]:
+        """Operation → the calls in it."""
+        found: dict[int, list[CallSite]] = {}
+        for site in self.calls:
+            found.setdefault(site.op, []).append(site)
+        return found
+
+    @cached_property
+    def arms_on(self) -> dict[str, list[int]]:
+        """Name → the arms of ``if`` and ``match`` whose condition mentions it."""
+        found: dict[str, list[int]] = {}
+        for index, block in enumerate(self.ir.blocks):
+            if block.test is not None and block.kind in ("if", "else", "case"):
+                for name in {node.id for node in walk(block.test) if type(node) is ir.Name}:
+                    found.setdefault(name, []).append(index)
+        return found
+
+    @cached_property
     def nested(self) -> list[Func]:
         return [function for function in self.module.functions if function.ir.parent == self.index]
 
