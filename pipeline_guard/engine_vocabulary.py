@@ -56,7 +56,6 @@ class EngineIndex:
 
     engines: list[Engine] = field(default_factory=list)
     requests: set[str] = field(default_factory=set)
-    events: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""

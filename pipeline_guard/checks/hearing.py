@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline_guard.checks.audio import QUIET, dormant
 from pipeline_guard.checks.report import Draft, at_site
-from pipeline_guard.checks.voices import engine_sites, is_running
+from pipeline_guard.checks.voices import engine_sites, is_running, one_setting_away
 from pipeline_guard.pipeline.model import Lane, Site
 
 _AFTER = frozenset({"post_call", "offline"})
@@ -76,13 +76,7 @@ def offline_stt_unmarked(lane: Lane) -> Iterator[Draft]:
 def dormant_live_stt(lane: Lane) -> Iterator[Draft]:
     """PG405: another recogniser that nothing uses today, or that one setting turns on."""
     yield from dormant(lane, "stt", "transcribe with another engine", calls=False)
-    for site in engine_sites(lane, "stt"):
-        if site.flag is not None and site.context == "live":
-            yield at_site(
-                site,
-                f"{site.engine} transcribes during the call as soon as {site.flag} is changed (off by default): a "
-                "second recogniser is one setting away. Remove it.",
-            )
+    yield from one_setting_away(lane, "stt", "transcribes during the call", "a second recogniser")
 
 
 def transcript_gates_response(lane: Lane) -> Iterator[Draft]:

@@ -69,12 +69,17 @@ def greeting_outside_trigger(lane: Lane) -> Iterator[Draft]:
 def dormant_voice_engine(lane: Lane) -> Iterator[Draft]:
     """PG304: another voice that nothing uses today, or that one setting turns on."""
     yield from dormant(lane, "tts", "speak with another voice", calls=False)
-    for site in engine_sites(lane, "tts"):
+    yield from one_setting_away(lane, "tts", "speaks in the call", "a second voice")
+
+
+def one_setting_away(lane: Lane, kind: str, does: str, second: str) -> Iterator[Draft]:
+    """Yield a draft for every engine that runs in the call as soon as a setting is changed."""
+    for site in engine_sites(lane, kind):
         if site.flag is not None and site.context == "live":
             yield at_site(
                 site,
-                f"{site.engine} speaks in the call as soon as {site.flag} is changed (off by default): a second voice "
-                "is one setting away. Remove it.",
+                f"{site.engine} {does} as soon as {site.flag} is changed (off by default): {second} is one setting "
+                "away. Remove it.",
             )
 
 

@@ -15,7 +15,7 @@ from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
 from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
 from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Context, Gap, Lane, Sender, Session, Site, Step, Trigger
+from pipeline_guard.pipeline.model import Context, Gap, Lane, Sender, Session, Site, Step, Trigger, in_order
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import MINTED, UNREADABLE, Config
@@ -126,7 +126,7 @@ class Assembler:
             senders=tuple(self.describer.sender(entry, index, senders, queues) for index, entry in enumerate(senders)),
             triggers=tuple(triggers),
             sessions=sessions,
-            sites=tuple(sorted(_distinct(sites), key=lambda site: (site.path, site.line, site.kind, site.column))),
+            sites=in_order(sites),
             policy=policy,
             policy_source=source,
         )
@@ -169,8 +169,8 @@ class Assembler:
             note="; ".join(note for note in notes if note),
             confidence=self.evidence.confidence(hop),
             reached_from=self.evidence.path(hop),
-            callee=_place(hop.edge.callee) if hop.edge is not None else None,
-            leads_to=tuple(dict.fromkeys(_place(sink.func) for sink in hop.sinks)) if hop.sink is None else (),
+            callee=hop.edge.callee.place if hop.edge is not None else None,
+            leads_to=tuple(dict.fromkeys(sink.func.place for sink in hop.sinks)) if hop.sink is None else (),
         )
 
     def _guard(self, hop: Hop) -> str:
@@ -296,17 +296,6 @@ class Assembler:
             label = f"{path}:{name}" if name else path
             count[label] = count.get(label, 0) + 1
         return max(count, key=lambda label: (count[label], label))
-
-
-def _place(func: Func) -> str:
-    return f"{func.module.rel}:{func.symbol}"
-
-
-def _distinct(sites: Iterable[Site]) -> list[Site]:
-    found: dict[tuple[str, int, int, str, str | None], Site] = {}
-    for site in sites:
-        found.setdefault((site.path, site.line, site.column, site.kind, site.role), site)
-    return list(found.values())
 
 
 def _lane_order(lane: Lane) -> tuple[bool, bool, int, str]:

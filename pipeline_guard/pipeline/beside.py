@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.grouping import Group
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Lane, Site
+from pipeline_guard.pipeline.model import Lane, Site, in_order
 from pipeline_guard.pipeline.text_trace import Fate, fate, fate_at
 from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import Verb
@@ -85,12 +85,12 @@ class Beside:
         for site in files.sites() if own else ():
             (self._nearest(site, own) or own)[0].sites.append(site)
         lanes = tuple(
-            msgspec.structs.replace(home.lane, sites=_ordered((*home.lane.sites, *home.sites)))
+            msgspec.structs.replace(home.lane, sites=in_order((*home.lane.sites, *home.sites)))
             if home.sites
             else home.lane
             for home in homes
         )
-        return lanes, _ordered(outside)
+        return lanes, in_order(outside)
 
     def _place(self, site: Site, homes: list[_Home], outside: list[Site], together: list[_Home] | None) -> None:
         """Give a site to the lanes that share its calls; what runs outside any call, to the lane it stands next to."""
@@ -238,7 +238,7 @@ class Beside:
             note="; ".join(note for note in (hop.note, self.evidence.why_dormant(hop)) if note),
             confidence=self.evidence.confidence(hop),
             reached_from=self.evidence.path(hop),
-            callee=_place_of(hop.edge.callee) if hop.edge is not None else None,
+            callee=hop.edge.callee.place if hop.edge is not None else None,
             value=text.value if text is not None else None,
             effects=text.effects if text is not None else (),
             flag=self._flag(hop.func, hop.op),
@@ -262,7 +262,7 @@ class Beside:
         current = func
         for _ in range(_MAX_CHAIN):
             if switch is not None:
-                return switch.name
+                return switch
             if self.reach.entry_of(current) is not None:
                 return None
             edges = [edge for edge in self.graph.incoming.get(current, ()) if edge.kind != "escape"]
@@ -327,10 +327,6 @@ def _told(verb: Verb) -> str:
     return "; ".join(parts)
 
 
-def _place_of(func: Func) -> str:
-    return f"{func.module.rel}:{func.symbol}"
-
-
 def _shared_folders(one: str, other: str) -> int:
     count = 0
     for left, right in zip(one.split("/")[:-1], other.split("/")[:-1], strict=False):
@@ -338,10 +334,3 @@ def _shared_folders(one: str, other: str) -> int:
             break
         count += 1
     return count
-
-
-def _ordered(sites: Iterable[Site]) -> tuple[Site, ...]:
-    found: dict[tuple[str, int, int, str, str | None], Site] = {}
-    for site in sites:
-        found.setdefault((site.path, site.line, site.column, site.kind, site.role), site)
-    return tuple(sorted(found.values(), key=lambda s: (s.path, s.line, s.kind, s.column)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 from pipeline_guard.engine_vocabulary import Engine
@@ -72,22 +71,13 @@ class EngineFinder:
         ]
         # Wrappers first: what one is given to ask is the affair of whoever gives it.
         rest = [(func, site) for func, site in places if not self._look_at_wrapper(func, site, sinks)]
+        resolved = self.graph.led_into_program()
         for func, site in rest:
-            if id(site.call) not in self._resolved:
+            if id(site.call) not in resolved:
                 self._look(func, site, sinks)
         for func in dict.fromkeys(func for func, _ in places):
             self._look_at_references(func, sinks)
         return sorted(sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
-
-    @cached_property
-    def _resolved(self) -> set[int]:
-        """The calls that lead to a function of the program: whatever its name, it is that function's affair."""
-        return {
-            id(edge.site)
-            for edges in self.graph.outgoing.values()
-            for edge in edges
-            if edge.kind != "register" and not is_test(edge.callee.module)
-        }
 
     def _look(self, func: Func, site: CallSite, sinks: SinkList) -> None:
         call = site.call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -85,6 +86,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     beside: Beside | None = None
     flag: str | None = None
     marked: bool = False
+
+
+def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Return sites ordered by place, each place, kind and role once: the first that was found."""
+    found: dict[tuple[str, int, int, str, str | None], Site] = {}
+    for site in sites:
+        found.setdefault((site.path, site.line, site.column, site.kind, site.role), site)
+    return tuple(sorted(found.values(), key=lambda s: (s.path, s.line, s.kind, s.column)))
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,12 +35,7 @@ class SinkFinder:
 
     def run(self) -> list[Sink]:
         """Return every sink, each once, in the order of files and lines."""
-        self._resolved = {
-            id(edge.site)
-            for edges in self.graph.outgoing.values()
-            for edge in edges
-            if edge.kind != "register" and not is_test(edge.callee.module)
-        }
+        self._resolved = self.graph.led_into_program()
         leftovers: list[tuple[Func, CallSite]] = []
         for func in list(self.graph.program.functions()):
             if is_test(func.module):

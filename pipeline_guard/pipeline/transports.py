@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
-from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.code import Func
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.trees import last_name
 from pipeline_guard.program.uses import CallSite
@@ -50,7 +50,7 @@ class Transports:
             return None
         if connection.modules:
             named = ir.source(receiver).rpartition(".")[2].lower().replace("[…]", "")
-            uses = any(_imports(func.module, module) for module in connection.modules)
+            uses = not func.module.imported.isdisjoint(connection.modules)
             alike = any(word in named for word in connection.receivers)
             return "medium" if uses and alike else None
         if entry.keyword is not None:
@@ -177,12 +177,4 @@ def _sockets_of(func: Func) -> frozenset[str]:
         for scope in func.enclosing()
         for name in scope.params
         if name.lower().endswith(("ws", "websocket", "socket"))
-    )
-
-
-def _imports(module: Module, name: str) -> bool:
-    return any(
-        imp.module == name or imp.module.startswith(f"{name}.") or f"{imp.module}.{imp.attr}" == name
-        for function in module.functions
-        for imp in function.ir.imports
     )

@@ -128,6 +128,15 @@ class CallGraph:
         self._by_name(self._waiting)
         self._add_implied()
 
+    def led_into_program(self) -> set[int]:
+        """Return the identities of the calls that lead to a function of the program (tests apart): its own affair."""
+        return {
+            id(edge.site)
+            for edges in self.outgoing.values()
+            for edge in edges
+            if edge.kind != "register" and not is_test(edge.callee.module)
+        }
+
     def carries_event(self, func: Func, site: CallSite) -> bool:
         """Say whether an argument of a call looks like a typed event."""
         return self._heat.carries_event(func, site)

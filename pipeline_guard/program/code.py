@@ -122,6 +122,11 @@ class Func:
         """The dotted name a person would use: ``Class.method.inner``; a lambda is named after where it stands."""
         return self.ir.qualname or "<module>"
 
+    @property
+    def place(self) -> str:
+        """Where the function is: "path:symbol"."""
+        return f"{self.module.rel}:{self.symbol}"
+
     @cached_property
     def parent(self) -> Func | None:
         return self.module.functions[self.ir.parent] if self.ir.parent >= 0 else None

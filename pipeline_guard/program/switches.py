@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import Class, Func
@@ -17,12 +16,6 @@ _READS = frozenset({"os.getenv", "os.environ.get", "decouple.config", "environ.E
 _SAME = frozenset({"strip", "lower", "casefold", "lstrip", "rstrip"})
 _YES = frozenset({"1", "true", "yes", "on", "y", "t", "enabled"})
 Known = str | int | float | bool | None
-
-
-class Switch(NamedTuple):
-    """A setting that keeps code from running as long as it has its default."""
-
-    name: str
 
 
 class _Unknown(Exception):
@@ -40,10 +33,10 @@ class Switches:
         self.evaluator = evaluator
         self.words = frozenset(words)
         self.unless = frozenset(unless)
-        self._known: dict[tuple[Func, int], Switch | None] = {}
+        self._known: dict[tuple[Func, int], str | None] = {}
 
-    def off(self, func: Func, op: int) -> Switch | None:
-        """Return the switch whose default keeps an operation from running; None when it runs by default."""
+    def off(self, func: Func, op: int) -> str | None:
+        """Return the setting whose default keeps an operation from running; None when it runs by default."""
         if not func.ir.blocks:
             return None
         key = (func, op)
@@ -51,7 +44,7 @@ class Switches:
             self._known[key] = self._off(func, op)
         return self._known[key]
 
-    def _off(self, func: Func, op: int) -> Switch | None:
+    def _off(self, func: Func, op: int) -> str | None:
         for condition in conditions(func, op):
             names: list[str] = []
             frame = Frame(func, func.ir.blocks[condition.block].first or None)
@@ -59,7 +52,7 @@ class Switches:
             if truth is not None and truth is not condition.wanted:
                 name = next((name for name in names if self.unless.isdisjoint(name.upper().split("_"))), None)
                 if name is not None:
-                    return Switch(name)
+                    return name
         return None
 
     def _truth(self, test: ir.Expr, frame: Frame, names: list[str]) -> bool | None:
