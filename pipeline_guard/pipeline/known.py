@@ -1,4 +1,4 @@
-"""Maps of programs that were read before: a map depends on the code, the settings and this tool, and on nothing else."""
+"""Maps of programs read before: a map depends on the code, the settings and this tool, and on nothing else."""
 
 from __future__ import annotations
 
