@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -53,6 +54,7 @@ class Config:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
     contract: Contract = field(default_factory=Contract)
     severity: Mapping[str, SeverityName] = field(default_factory=dict)
@@ -65,6 +67,13 @@ class Config:
     def base(self) -> Path | None:
         """The folder that ``exclude`` speaks of, or ``None`` when no configuration file was found."""
         return self.source.parent if self.source is not None else None
+
+    def prefix_of(self, root: Path) -> str:
+        """Return the way from the folder that patterns speak of down to a root; empty when there is none."""
+        if self.base is None:
+            return ""
+        way = os.path.relpath(os.path.realpath(root), self.base).replace(os.sep, "/")
+        return "" if way == "." or way.startswith("..") else way
 
     def is_selected(self, rule_id: str) -> bool:
         """Say whether findings of a rule are wanted; the longer of two matching selectors wins, as in Ruff."""

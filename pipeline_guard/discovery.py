@@ -30,10 +30,14 @@ _SHEBANG_BYTES = 128
 
 
 class SourceFile(NamedTuple):
-    """One Python file: where it is, and its name relative to the root with forward slashes."""
+    """One Python file: where it is, and its name relative to the root with forward slashes.
+
+    ``named`` says that somebody asked about this very file: then it is parsed, whatever stands in it.
+    """
 
     path: str
     rel: str
+    named: bool = False
 
 
 class Discovery(NamedTuple):
@@ -67,6 +71,19 @@ def discover(
     if exclude:
         names = _without_excluded(names, exclude, exclude_prefix)
     return _Sieve(base, max_file_size).sift(names, [os.path.abspath(path) for path in explicit])
+
+
+def is_left_out(root: Path, folder: str, exclude: Sequence[str], exclude_prefix: str = "") -> bool:
+    """Say whether a folder below the root holds nothing for :func:`discover`: foreign, excluded, or ignored by git.
+
+    ``folder`` is relative to the root, with forward slashes.
+    """
+    base = os.path.abspath(root)
+    # A name that no pattern is about: what counts is whether everything in the folder is left out.
+    sample = [f"{folder}/\0.py"]
+    if _ForeignFolders(base).covers(folder) or (exclude and not _without_excluded(sample, exclude, exclude_prefix)):
+        return True
+    return list_git_files(base) is not None and list_git_files(os.path.join(base, folder)) == []
 
 
 def is_python_file(path: Path) -> bool:
@@ -254,6 +271,9 @@ class _Sieve:
                 self.look(name)
         if self.links:
             self.follow_links()
+        if explicit:
+            asked = set(explicit)
+            self.files = [file._replace(named=True) if file.path in asked else file for file in self.files]
         self.files.sort(key=lambda file: file.rel)
         self.documents.sort(key=lambda file: file.rel)
         self.gaps.sort(key=lambda gap: (gap.path, gap.reason))
