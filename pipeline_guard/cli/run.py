@@ -45,8 +45,11 @@ def settings_for(
     )
 
 
-def build_map(target: Target, config: Config, *, show_progress: bool = True) -> PipelineMap:
-    """Return the pipeline map of the target's root, with what discovery left aside among its gaps."""
+def build_map(target: Target, config: Config, *, show_progress: bool = True, use_cache: bool = False) -> PipelineMap:
+    """Return the pipeline map of the target's root, with what discovery left aside among its gaps.
+
+    With ``use_cache``, what is known from earlier runs is not read again.
+    """
     from pipeline_guard.discovery import discover
 
     found = discover(
@@ -60,10 +63,12 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True) -> 
         raise UserError(_nothing_found(target.root, found))
     _check_focus(target, found)
 
+    from pipeline_guard.cache import open_cache
     from pipeline_guard.pipeline.build import analyse
 
+    cache = open_cache(target.root) if use_cache else None
     with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress, found.documents)
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
     return _with_discovery_gaps(pipeline_map, found)
 
 

@@ -33,6 +33,8 @@ AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
 Policy = Literal["client", "server"]
 # Where a TwiML verb stands to the stream of its document; "update": it is given to a running call.
 Beside = Literal["before", "after", "update"]
+# The note of a call that is dormant though its own place runs.
+NOT_HERE = "what it calls can never send"
 
 
 class Step(msgspec.Struct, frozen=True):
