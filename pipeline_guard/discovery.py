@@ -73,15 +73,10 @@ def discover(
     return _Sieve(base, max_file_size).sift(names, [os.path.abspath(path) for path in explicit])
 
 
-def is_left_out(root: Path, folder: str, exclude: Sequence[str], exclude_prefix: str = "") -> bool:
-    """Say whether a folder below the root holds nothing for :func:`discover`: foreign, excluded, or ignored by git.
-
-    ``folder`` is relative to the root, with forward slashes.
-    """
+def is_left_out(root: Path, folder: str) -> bool:
+    """Say whether a folder below the root, given with forward slashes, is foreign or ignored by git as a whole."""
     base = os.path.abspath(root)
-    # A name that no pattern is about: what counts is whether everything in the folder is left out.
-    sample = [f"{folder}/\0.py"]
-    if _ForeignFolders(base).covers(folder) or (exclude and not _without_excluded(sample, exclude, exclude_prefix)):
+    if _ForeignFolders(base).covers(folder):
         return True
     return list_git_files(base) is not None and list_git_files(os.path.join(base, folder)) == []
 

@@ -79,6 +79,14 @@ def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     return run_checks(pipeline_map, config)
 
 
+def refuse_unmet_declarations(pipeline_map: PipelineMap, config: Config) -> None:
+    """Raise UserError where the settings declare what the code does not have: that must not look like a clean run."""
+    unmet = [gap.detail for gap in pipeline_map.gaps if gap.reason == "contract"]
+    if unmet:
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        raise UserError(f"{config.source}: {unmet[0]}{more}; correct the settings or the code")
+
+
 def _check_focus(target: Target, found: Discovery) -> None:
     """Refuse a folder without Python files: no findings in nothing would look like a clean one."""
     seen = [file.rel for file in found.files] + [gap.path for gap in found.gaps]

@@ -87,8 +87,7 @@ def _check_path(given: Path, path: Path, command: str) -> None:
 def _stands_alone(folder: Path) -> bool:
     """Say whether a folder is a project of its own, as opposed to a part of the one around it.
 
-    What the project leaves out (a checked-in example, a build folder, another clone) is no part of it, and whoever
-    names that wants it read.
+    What git leaves out (a build folder, another clone) is no part of the project, and whoever names it wants it read.
     """
     from pipeline_guard.discovery import is_left_out
 
@@ -98,8 +97,7 @@ def _stands_alone(folder: Path) -> bool:
     if project is None:
         return True
     inner = os.path.relpath(os.path.realpath(folder), os.path.realpath(project)).replace(os.sep, "/")
-    config = load_config(project)
-    return inner.startswith("..") or is_left_out(project, inner, config.exclude, config.prefix_of(project))
+    return inner.startswith("..") or is_left_out(project, inner)
 
 
 def _common_project(paths: Sequence[Path]) -> Path:
