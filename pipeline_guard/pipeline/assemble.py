@@ -265,6 +265,7 @@ class Assembler:
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
                     gate=self.gates.read(func, running, above),
+                    text_only=all(self.gates.is_text_only(hop) for hop in running),
                 )
             )
         return found
