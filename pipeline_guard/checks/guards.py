@@ -174,7 +174,7 @@ def _early(clear: GuardClear) -> str:
 
 
 def guard_bypass(lane: Lane) -> Iterator[Draft]:
-    """PG209: an argument, a flag or a timeout lets a call past the check."""
+    """PG209: an argument, a flag or a timeout lets a call past the check: each call that takes this way."""
     for trigger in _judged(lane):
         gate = trigger.gate
         if gate.bypass is None or not gate.bypasses:
@@ -188,16 +188,20 @@ def guard_bypass(lane: Lane) -> Iterator[Draft]:
                 (place, *trigger.sites),
             )
             continue
-        used = len(gate.bypass_calls)
-        calls = (
-            f"{used} call{'s' * (used > 1)} use{'s' * (used == 1)} it"
-            if used
-            else "no call was found that uses it, but the next hand that needs a quick fix will"
-        )
-        yield at_step(
-            place, f"{gate.bypass} lets a call past the check for an active response; {calls}.",
-            (place, *gate.bypass_calls, *trigger.sites),
-        )._replace(downgrade=not used)  # fmt: skip
+        if not gate.bypass_calls:
+            yield at_step(
+                place,
+                f"{gate.bypass} lets a call past the check for an active response; no call was found that uses it, but "
+                "the next quick fix will.",
+                (place, *trigger.sites),
+            )._replace(downgrade=True)
+        for call in gate.bypass_calls:
+            yield at_step(
+                call,
+                f"{call.symbol}() gets its response whether one is active or not: {gate.bypass} takes it past the "
+                f"check in {trigger.symbol}() ({place.path}:{place.line}).",
+                (call, place, *trigger.sites),
+            )
 
 
 def _judged(lane: Lane) -> list[Trigger]:

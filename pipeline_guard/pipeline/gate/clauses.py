@@ -135,14 +135,15 @@ def _waiting_loops(func: Func, op: int) -> Iterator[Clause]:
         if gap is None or func.exclusive(index, func.ir.ops[op].block):
             continue
         choices = [split(test) for test in gap]
+        over = max(entry.last - 1, entry.first)  # the test that ends the loop comes after all that it does
         if type(entry.test) is not ir.Const:
-            choices.append(split(Test(entry.test, False, func, entry.first, entry.first)))
+            choices.append(split(Test(entry.test, False, func, entry.first, over)))
         for exit_op in range(entry.first, entry.last):
             if func.ir.ops[exit_op].kind == "exit" and func.loop_of(exit_op) == index:
                 arm = func.ir.blocks[func.ir.ops[exit_op].block]
                 if arm.kind in ("if", "else") and arm.test is not None:
                     at = _place_of_test(func, func.ir.ops[exit_op].block)
-                    choices.append(split(Test(arm.test, arm.kind == "if", func, at, at)))
+                    choices.append(split(Test(arm.test, arm.kind == "if", func, at, over)))
         if choices:
             yield from any_of(choices)
 
