@@ -191,7 +191,10 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """A function through which responses are created: it sends ``response.create`` itself."""
+    """A function through which responses are created: it sends ``response.create`` itself.
+
+    ``text_only``: all that it sends asks for text, not for speech.
+    """
 
     symbol: str
     path: str
@@ -204,6 +207,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
     gate: Gate = Gate()
+    text_only: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
