@@ -211,14 +211,14 @@ def test_a_response_in_full() -> None:
 
 
 def test_deltas_come_faster_than_they_play_and_not_all_at_once() -> None:
-    driver = Driver(sequence(Reply.say("x", 2000, pace=4.0, first_delta_after=0.2))).configure()
+    driver = Driver(sequence(Reply.say("x", 2000, pace=4.0, first_delta_after=0.21))).configure()
     driver.send("response.create")
-    # 0.05 s until created, 0.2 s until the first 200 ms of audio, then 200 ms every 50 ms: ten deltas by 0.7 s.
+    # 0.05 s until created, 0.21 s until the first 200 ms of audio, then 200 ms every 50 ms: ten deltas by 0.71 s.
     counts = []
     for _ in range(8):
         driver.wait(0.1)
         counts.append(len(driver.new("response.output_audio.delta")))
-    assert counts == [0, 0, 2, 2, 2, 2, 2, 0]
+    assert counts == [0, 0, 1, 2, 2, 2, 2, 1]
     assert driver.seen[-1]["type"] == "response.done"
 
 
