@@ -47,8 +47,11 @@ _LEVEL_VALUES = [value for value, _ in _LEVELS]
 
 
 def encode_sample(value: float) -> int:
-    """Return the μ-law byte nearest above a 16-bit sample."""
-    return _LEVELS[min(bisect_left(_LEVEL_VALUES, value), len(_LEVELS) - 1)][1]
+    """Return the μ-law byte nearest to a 16-bit sample."""
+    above = min(bisect_left(_LEVEL_VALUES, value), len(_LEVELS) - 1)
+    below = max(0, above - 1)
+    nearest = above if _LEVEL_VALUES[above] - value < value - _LEVEL_VALUES[below] else below
+    return _LEVELS[nearest][1]
 
 
 def decode(audio: bytes) -> list[int]:
