@@ -67,11 +67,16 @@ class Walk:
 
     def feed(self, audio: bytes) -> None:
         """Take in the next bytes of the stream."""
-        audio = self._rest + audio
+        # Whether a frame begins within the next 160 bytes can be said when all of it is there.
+        self._walk(self._rest + audio, enough=2 * FRAME_BYTES)
+
+    def _walk(self, audio: bytes, enough: int) -> None:
         position = 0
         while len(audio) - position >= FRAME_BYTES:
             number = self._ledger.number_of(audio[position : position + FRAME_BYTES])
             if number is None:
+                if len(audio) - position < enough:
+                    break
                 position += self._foreign(audio, position)
                 continue
             self._arrived(number)
@@ -80,6 +85,7 @@ class Walk:
 
     def finish(self) -> Arrivals:
         """Return the account; a rest that begins no frame of the caller counts as foreign."""
+        self._walk(self._rest, enough=FRAME_BYTES)
         if self._rest and not self._ledger.begins_frame(self._rest, self._expected):
             self.arrivals.foreign_bytes += len(self._rest)
         self._rest = b""

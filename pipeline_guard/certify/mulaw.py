@@ -59,6 +59,11 @@ def decode(audio: bytes) -> list[int]:
     return [DECODED[byte] for byte in audio]
 
 
+def decode_alaw(audio: bytes) -> list[int]:
+    """Return A-law audio as 16-bit samples."""
+    return [_DECODED_ALAW[byte] for byte in audio]
+
+
 def encode(samples: list[float]) -> bytes:
     """Return 16-bit samples as μ-law audio."""
     return bytes(encode_sample(value) for value in samples)

@@ -17,7 +17,7 @@ import asyncio
 import json
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ _BETA = Problem(
     "beta_api_shape_disabled",
     "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.",
 )
+# What is due within this many seconds is due: sums of floating point numbers do not meet exactly.
+_INSTANT = 1e-6
 # Close code of a connection that is refused after the handshake, as clients of the retired beta report it.
 _REFUSED = 4000
 
@@ -64,6 +66,7 @@ class OpenAISimulator:
     ``script`` decides what the model says, ``transcriber`` what it understands, ``behaviour`` everything else that the
     API leaves open (it carries both; the two are there for brevity).  ``faults`` are played as they are set off.
     ``api_key``: when given, other keys are refused with HTTP 401; a missing one always is.
+    ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives.
     """
 
     script: Script = repeat_after_caller
@@ -79,6 +82,7 @@ class OpenAISimulator:
     port: int = 0
     record: Record = field(default_factory=Record)
     ssl: Any = None
+    on_audio: Callable[[int, bytes, str], None] | None = None
     sessions: list[RealtimeServer] = field(default_factory=list)
     _server: Server | None = None
     _started_at: float = 0.0
@@ -231,7 +235,7 @@ class Connection:
     async def _work(self) -> None:
         """Hand over messages and let time pass; the only place that touches the session."""
         while True:
-            now = self.simulator.now
+            now = self.simulator.now + _INSTANT
             while self._inbox and self._inbox[0][0] <= now and not self._frozen:
                 self._take_in(self._inbox.popleft()[1], now)
             if not self._frozen:
@@ -240,8 +244,8 @@ class Connection:
             self._wake.clear()
             due = [self._inbox[0][0]] if self._inbox else []
             due += [at for at in [self.session.next_due()] if at is not None]
-            wait = (min(due) - now) / self.simulator.speed if due and not self._frozen else None
-            if wait is None or wait > 0:
+            wait = (min(due) - now + _INSTANT) / self.simulator.speed if due and not self._frozen else None
+            if wait is None or wait > _INSTANT:
                 try:
                     await asyncio.wait_for(self._wake.wait(), wait)
                 except asyncio.TimeoutError:
@@ -258,10 +262,13 @@ class Connection:
         if "slow-create" in names:
             self.session.extra_create_latency = names["slow-create"].seconds
         # The server may answer at once; what it answers comes after what it was asked.
+        self.session.listening.last_audio = b""
         event = self.session.receive(message, now)
         event_type = event.get("type", "unreadable")
         size = decoded_size(str(event.get("audio", ""))) if event_type == "input_audio_buffer.append" else 0
         shown = {key: value for key, value in event.items() if key != "audio"} if size else event
+        if size and self.simulator.on_audio is not None and self.session.listening.last_audio:
+            self.simulator.on_audio(self.number, self.session.listening.last_audio, self.session.listening.audio_format)
         self.simulator.record.add(now, "openai", self.number, "received", str(event_type), shown, size)
         self._collect()
 
@@ -321,7 +328,7 @@ class Connection:
         while True:
             while self._outbox:
                 wait = (self._outbox[0][0] - self.simulator.now) / self.simulator.speed
-                if wait > 0:
+                if wait > _INSTANT:
                     await asyncio.sleep(wait)
                 await self._send(self._outbox.popleft()[1])
             if self._close_code is not None:

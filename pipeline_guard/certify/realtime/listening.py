@@ -21,6 +21,7 @@ class Listening:
         self.item_id: str | None = None
         self.turn_detection: Mapping[str, Any] = {}
         self.audio_format = ""
+        self.last_audio = b""
         self._activity: VoiceActivity | None = None
         self._speech_start_ms: int | None = None
         self.configure(session)
@@ -41,13 +42,14 @@ class Listening:
         self._activity = VoiceActivity(detection, audio_format) if detection else None
         self._forget()
 
-    @staticmethod
-    def decode(audio: str) -> bytes | None:
-        """Return the bytes of an append, None when they are not base64."""
+    def decode(self, audio: str) -> bytes | None:
+        """Return the bytes of an append, None when they are not base64; ``last_audio`` keeps them."""
+        self.last_audio = b""
         try:
-            return base64.b64decode(audio, validate=True)
+            self.last_audio = base64.b64decode(audio, validate=True)
         except (binascii.Error, ValueError):
             return None
+        return self.last_audio
 
     def append(self, audio: bytes) -> Iterator[Edge]:
         """Take in audio and yield where speech starts and stops in it, each as soon as it is heard.
