@@ -60,6 +60,10 @@ class Record:
             watcher(entry)
         return entry
 
+    def watch(self, watcher: Callable[[Entry], None]) -> None:
+        """Call ``watcher`` with every entry from now on."""
+        self._watchers.append(watcher)
+
     def of(
         self, *types: str, peer: Peer | None = None, direction: Direction | None = None, connection: int | None = None
     ) -> list[Entry]:

@@ -9,7 +9,6 @@ another process, and it does not change what ``time.monotonic()`` says.
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -28,7 +27,6 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type,mi
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready  # type: ignore[no-any-return,unused-ignore]
-        os.sched_yield() if hasattr(os, "sched_yield") else None
         ready = super().select(_THREAD_WAIT if self.loop.threads or timeout is None else 0)
         if not ready and not self.loop.threads and timeout is not None:
             self.loop.jump(timeout)

@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
     "demo": "pipeline_guard.cli.demo",
+    "simulate": "pipeline_guard.cli.simulate",
 }
 
 
