@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "explain": "pipeline_guard.cli.explain",
     "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
+    "simulate": "pipeline_guard.cli.simulate",
     "completion": "pipeline_guard.cli.completion",
 }
 
