@@ -1,1 +1,1 @@
-"""Proof that an agent keeps the contract: simulated peers, a model of the server, and a search through all orders."""
+"""Proof at run time: simulators of both peers with real WebSockets, the test call, and what a run of it shows."""
