@@ -10,6 +10,7 @@ from pipeline_guard.config import Contract
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.audio import AudioReader
 from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.conduct import Conduct, ConductReader
 from pipeline_guard.pipeline.describe_audio import AudioDescriber
 from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
 from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
@@ -40,6 +41,7 @@ class Assembler:
         queues: QueueIndex,
         vocabulary: Vocabulary,
         contract: Contract,
+        relays: Iterable[Func] = (),
     ) -> None:
         self.graph = graph
         self.reach = reach
@@ -52,6 +54,7 @@ class Assembler:
         self.guards = GuardReader(vocabulary)
         self.guard_sites = GuardSites(self.guards, self.evidence)
         self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
+        self.conduct = ConductReader(graph, reach, self.guards, self.guard_names, chains.hops, relays)
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
         """Return the lanes, those with live sites first, each with what it was made of."""
@@ -127,6 +130,8 @@ class Assembler:
             triggers=tuple(triggers),
             sessions=sessions,
             sites=in_order(sites),
+            double_turns=self.conduct.double_turns(self._running(responses), causes),
+            endless=self.conduct.endless(hops, {*_TRIGGER_NAMES, self.contract.trigger or _TRIGGER_NAMES[0]}),
             policy=policy,
             policy_source=source,
         )
@@ -153,6 +158,7 @@ class Assembler:
             guard = self._guard(hop)
         notes = [hop.note, hop.sink.note if hop.sink is not None else "", self.evidence.why_dormant(hop)]
         notes.append(cause.why if cause is not None else "")
+        conduct = self.conduct.of(hop, cause) if cause is not None else Conduct()
         return Site(
             kind=hop.kind,  # type: ignore[arg-type]
             role="primitive" if hop.sink is not None else "call",
@@ -171,7 +177,14 @@ class Assembler:
             reached_from=self.evidence.path(hop),
             callee=hop.edge.callee.place if hop.edge is not None else None,
             leads_to=tuple(dict.fromkeys(sink.func.place for sink in hop.sinks)) if hop.sink is None else (),
+            dropped=conduct.dropped,
+            own_loop=conduct.own_loop,
+            per_tool=conduct.per_tool,
+            after_cancel=conduct.after_cancel,
         )
+
+    def _running(self, hops: list[Hop]) -> list[Hop]:
+        return [hop for hop in hops if self.evidence.context(hop) not in ("dormant", "example", "test")]
 
     def _guard(self, hop: Hop) -> str:
         """Return the strongest guard on the way from a hop down to its sends."""
@@ -222,6 +235,7 @@ class Assembler:
             context=self._config_context(config),
             value=config.value,  # type: ignore[arg-type]
             text_only=config.text_only,
+            one_tool=config.one_tool,
         )
 
     def _config_context(self, config: Config) -> Context:
@@ -256,9 +270,14 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
+                    uncorrelated=tuple(self.conduct.uncorrelated(own)),
+                    threads=next((t for hop in own if "none" not in guards for t in [self._threads(hop)] if t), ()),
                 )
             )
         return found
+
+    def _threads(self, hop: Hop) -> tuple[Step, ...]:
+        return self.conduct.threads.of(hop.func, hop.op)
 
     def _canonical(self, by_func: dict[Func, list[Hop]]) -> Func | None:
         """Return *the* trigger: the one the contract names, else the only one, else one named and made for it."""
