@@ -131,7 +131,7 @@ class Assembler:
             sessions=sessions,
             sites=in_order(sites),
             double_turns=self.conduct.double_turns(self._running(responses), causes),
-            endless=self.conduct.endless(hops, {*_TRIGGER_NAMES, self.contract.trigger or _TRIGGER_NAMES[0]}),
+            endless=self.conduct.endless(hops, (self.contract.trigger or _TRIGGER_NAMES[0], *_TRIGGER_NAMES[1:])),
             policy=policy,
             policy_source=source,
         )

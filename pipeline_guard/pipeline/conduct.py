@@ -27,6 +27,8 @@ from pipeline_guard.program.values import JsonText, Literal, Value
 
 _EVENT_ID = "event_id"
 _DEPTH = 3
+# The Agents SDK makes its events itself: nobody can give them an id.
+_OWN_EVENTS = "agents-sdk"
 
 
 class Conduct(NamedTuple):
@@ -86,31 +88,31 @@ class ConductReader:
     def endless(self, hops: Iterable[Hop], names: Iterable[str]) -> tuple[tuple[Step, ...], ...]:
         """Return the ways round of the triggers, and of what sends for them, that only ever call themselves.
 
-        ``names`` are what a trigger is called: one that has lost its send is no hop any more.
+        ``names`` are what a trigger is called, the likeliest first: one that has lost its send is no hop any more.
         """
         hops = list(hops)
-        modules = {hop.func.module for hop in hops}
-        wanted = set(names)
-        functions = dict.fromkeys(
-            func
-            for module in modules
-            for func in module.functions
-            if func.name.lstrip("_") in wanted or func in self.relays
-        )
-        functions |= dict.fromkeys(hop.func for hop in hops)
-        return tuple(steps for func, steps in self.recursion.cycles(f for f in functions if not is_test(f.module)))
+        modules = dict.fromkeys(hop.func.module for hop in hops)
+        wanted = {name: index for index, name in enumerate(names)}
+        named = [func for module in modules for func in module.functions if func.name.lstrip("_") in wanted]
+        named.sort(key=lambda func: wanted[func.name.lstrip("_")])
+        relays = [func for func in self.relays if func.module in modules]
+        functions = dict.fromkeys([*named, *relays, *(hop.func for hop in hops)])
+        return tuple(steps for _, steps in self.recursion.cycles(f for f in functions if not is_test(f.module)))
 
     def uncorrelated(self, hops: Iterable[Hop]) -> Iterator[Step]:
         """Yield the sends of a trigger of which an error cannot be told to belong to them."""
         for hop in hops:
             sink = hop.sink
-            if sink is not None and sink.argument is not None and self._says_no_id(sink):
+            if sink is not None and self._says_no_id(sink):
                 yield step_at(hop.func, hop.line)
 
     def _says_no_id(self, sink: Sink) -> bool:
+        if sink.note.startswith(_OWN_EVENTS):
+            return False
         payload = sink.payload
         values = list(payload.inner) if isinstance(payload, JsonText) else [payload]
-        if any(value is None or has_field(value, _EVENT_ID) for value in values):
+        of_sdk = sink.note.endswith(".create()")  # there the event is made by the call, not given to it
+        if not of_sdk and any(value is None or has_field(value, _EVENT_ID) for value in values):
             return False
         if any(keyword.name == _EVENT_ID for keyword in sink.call.keywords):
             return False

@@ -10,7 +10,7 @@ from pipeline_guard.pipeline.model import Step
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions, names_in
-from pipeline_guard.program.trees import walk
+from pipeline_guard.program.trees import last_name, walk
 
 _MAX_CYCLE = 6
 
@@ -53,6 +53,10 @@ class Recursion:
 
     def _unavoidable(self, func: Func) -> list[Edge]:
         """Return the calls that a function makes on every way through it, apart from its early exits."""
+        for site in func.calls:  # what leads to no send may not have been resolved yet
+            for target in self.graph.program.functions_by_name.get(last_name(site.call.func), ()):
+                if target.module is func.module:
+                    self.graph.calls_of(target)
         return [edge for edge in self.graph.outgoing.get(func, ()) if self._is_plain(edge) and self._is_bound(edge)]
 
     def _is_plain(self, edge: Edge) -> bool:
