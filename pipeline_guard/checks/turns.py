@@ -68,8 +68,8 @@ def one_create_per_tool(lane: Lane) -> Iterator[Draft]:
             what = "one response per tool in this loop: for two tools the second create meets the first one's response."
         else:
             what = (
-                "this event comes once per tool, ahead of response.done: the create meets the response that asked for "
-                "the tool, and with two tools there are two of them."
+                "this event comes once per tool, ahead of response.done: the create can meet the response that asked "
+                "for the tool, and with two tools the second one meets the answer to the first."
             )
         yield at_site(site, f"{what} Send every tool's output, then ask once, after response.done.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.apart import known_at, written
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.hops import Hop
@@ -12,8 +13,10 @@ from pipeline_guard.pipeline.model import Step
 from pipeline_guard.pipeline.waits import NOT_VOID, Void, Waits
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
+from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.paths import EXIT
 from pipeline_guard.program.places import is_test
+from pipeline_guard.program.trees import last_name, walk
 
 _SOON = frozenset({"call", "task", "callback"})
 _THREADS = frozenset({"thread", "executor"})
@@ -23,17 +26,19 @@ _MAX_WAY = 12
 class Holds(NamedTuple):
     """What holds a create back besides waiting: the guard, as far as it is not ``void``; a flag that lets one by.
 
-    ``threads`` says that a way through another thread counts; what happens there happens at its own time.
+    ``threads`` says that a way through another thread counts; what happens there happens at its own time.  ``cases``
+    says that a branch which what is passed decides (``if isinstance(event, …)``) counts, whatever is passed here.
     """
 
     guard: bool = True
     latch: bool = False
     threads: bool = False
+    cases: bool = False
     void: Void = NOT_VOID
 
 
-_NOTHING = Holds(guard=False)
-_ALL = Holds(latch=True, threads=True)
+_NO_GUARD = Holds(guard=False, latch=True)
+_ALL = Holds(latch=True, threads=True, cases=True)
 
 
 class Cancels:
@@ -119,6 +124,8 @@ class Cancels:
         waiting = self.waits.waiting(func)
         creates = {hop.op for hop in self._creates.get(func, ())}
         for hop in self._cancels.get(func, ()):
+            if _is_case(func, hop.op):
+                continue
             after = self.waits.paths(func).after(hop.op, waiting)
             if EXIT in after and after.isdisjoint(creates):  # one that creates itself is told of in there
                 way = self._sent(hop, seen)
@@ -127,11 +134,11 @@ class Cancels:
         return None
 
     def asks_soon(self, hop: Hop) -> bool:
-        """Say whether a hop can send a create before it waits for anything; the guards on the way do not count."""
-        return self._asked(hop, _NOTHING) is not None
+        """Say whether a hop can send a create before it waits for anything; the guard on the way does not count."""
+        return not self._is_held(hop, _NO_GUARD) and self._asked(hop, _NO_GUARD) is not None
 
     def prompt(self, hop: Hop) -> bool:
-        """Say whether a hop can send a create every time it runs: nothing waits, tests the guard, or lets only one by."""
+        """Say whether a hop can send a create each time it runs: nothing waits, asks the guard, or lets one by."""
         return not self._is_held(hop, _ALL) and self._asked(hop, _ALL) is not None
 
     def _is_held(self, hop: Hop, holds: Holds) -> bool:
@@ -144,7 +151,8 @@ class Cancels:
     ) -> tuple[Step, ...] | None:
         """Return the way from a hop down to a create that nothing holds back; None when something does.
 
-        ``holds`` says what holds a create back besides waiting, ``spawned`` that the way has led into a task: what sleeps there runs at another time.
+        ``holds`` says what holds a create back besides waiting, ``spawned`` that the way has led into a task: what
+        sleeps there runs at another time.
         """
         here = step_at(hop.func, hop.line, "sends response.create" if hop.sink is not None else "")
         if hop.sink is not None:
@@ -172,8 +180,23 @@ class Cancels:
         reached = self.waits.paths(func).from_top(stops)
         for hop in self._creates.get(func, ()):
             held = hop.op not in reached or (hop.op in waiting and hop.sink is None)
-            if held or self._is_held(hop, holds):
+            if held or self._is_held(hop, holds) or (not holds.cases and _is_case(func, hop.op)):
                 continue
             way = self._asked(hop, holds, spawned, seen)
             if way is not None:
                 yield way
+
+
+def _is_case(func: Func, op: int) -> bool:
+    """Say whether an operation stands in a branch that compares a parameter: one call takes it, another does not."""
+    own = set(func.params) - {func.self_name}
+    for condition in conditions(func, op):
+        for node in walk(condition.test):
+            compared: list[ir.Expr] = []
+            if type(node) is ir.Compare and node.ops[0] not in ("is", "is not"):
+                compared = [node.left]
+            elif type(node) is ir.Call and last_name(node.func) == "isinstance":
+                compared = node.args[:1]
+            if any(not own.isdisjoint(names_in(part)) for part in compared):
+                return True
+    return False

@@ -119,7 +119,7 @@ class Coroutines:
             if site.call is not edge.site or runner is None or last_name(runner.func) not in _RUNNERS:
                 continue
             name = self._runner(hop.func, hop.op, runner)
-            if name is not None and not any(self._opens_session(callee) for callee in hop.callees):
+            if name is not None and not any(self._opens_session(func) for func in (hop.func, *hop.callees)):
                 return name
         return None
 

@@ -56,10 +56,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
     an ``except``), not one above or below, ``event`` names the server event in whose branch it stands.
 
-    Of a response: ``dropped`` says how its coroutine is lost (a "statement" of its own, a "name" nobody reads, handed as
-    a "callee" to what only calls it), ``own_loop`` what runs it on another event loop than the session's, ``per_tool``
-    that it runs once per tool call (in a "loop" over them, or for each "item" event), ``after_cancel`` is the way from
-    a ``response.cancel`` to it that waits for nothing.
+    Of a response: ``dropped`` says how its coroutine is lost (a "statement" of its own, a "name" nobody reads, handed
+    as a "callee" to what only calls it), ``own_loop`` what runs it on another event loop than the session's,
+    ``per_tool`` that it runs once per tool call (in a "loop" over them, or for each "item" event), ``after_cancel`` is
+    the way from a ``response.cancel`` to it that waits for nothing.
 
     ``value`` of a speech-to-text site says where its text goes ("feeds_back" into the conversation, "log_only",
     "unknown"), and ``effects`` how: the way of the text to what it changes.  ``beside`` says where a TwiML verb stands

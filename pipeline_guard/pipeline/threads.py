@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.model import Step
 from pipeline_guard.program.calls import CallGraph, Edge

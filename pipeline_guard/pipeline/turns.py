@@ -12,6 +12,7 @@ from pipeline_guard.pipeline.triggers import Cause, GuardReader
 from pipeline_guard.pipeline.waits import Waits
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import LOOPS, Func
+from pipeline_guard.program.flow import meet
 
 # Causes that no ordinary turn has, although they may be told from what the caller said.
 _OTHER_CAUSES = frozenset({"greeting", "end_call", "dtmf", "tool_result", "operator_http"})
@@ -98,7 +99,7 @@ class Turns:
     # -- two events
 
     def _together(self, one: Turn, other: Turn) -> bool:
-        """Say whether both run for one utterance: in the same session, in the same mode, neither in place of the other."""
+        """Say whether both run for one utterance: in one session and one mode, neither in place of the other."""
         if not self._same_session(one.hop.func, other.hop.func):
             return False
         if one.known.contradicts(other.known):
@@ -113,24 +114,29 @@ class Turns:
             return True
         if one.parent is not None and one.parent is other.parent and self._is_kept(one) and self._is_kept(other):
             return True
-        return not self._callers(one).isdisjoint(self._callers(other))
+        ours, theirs = self._ways(one), self._ways(other)
+        return any(
+            mine != yours and meet(func, mine, yours)
+            for func in ours
+            for mine in ours[func]
+            for yours in theirs.get(func, ())
+        )
 
     def _is_kept(self, func: Func) -> bool:
         """Say whether a function is registered under an event, not called from a branch."""
         return any(True for _ in self.branches.events(func, 0)) if func.ir.ops else False
 
-    def _callers(self, func: Func) -> set[Func]:
-        """Return the functions that call one, a few calls up, and the function itself."""
-        found = {func}
+    def _ways(self, func: Func) -> dict[Func, set[int]]:
+        """Return the functions that lead to one, a few calls up, each with the operations that do."""
+        found: dict[Func, set[int]] = {}
         edge = {func}
         for _ in range(_WAY_UP):
-            edge = {
-                e.caller
-                for f in edge
-                for e in self.graph.incoming.get(f, ())
-                if e.kind == "call" and e.caller.index != 0
-            } - found
-            found |= edge
+            calls = [
+                e for f in edge for e in self.graph.incoming.get(f, ()) if e.kind == "call" and e.caller.index != 0
+            ]
+            edge = {call.caller for call in calls} - found.keys()
+            for call in calls:
+                found.setdefault(call.caller, set()).add(call.op)
         return found
 
     def _gives_way(self, one: Turn, other: Turn) -> bool:
@@ -177,8 +183,7 @@ class Turns:
         )
 
     def _asks_itself(self, hop: Hop) -> bool:
-        """Say whether a hop plainly asks for a response: it, or the function it calls, sends, and nobody reads what comes
-        back."""
+        """Say whether a hop plainly asks for a response: it or what it calls sends, and its result is not read."""
         op = hop.func.ir.ops[hop.op]
         if op.kind != "expr":
             return False

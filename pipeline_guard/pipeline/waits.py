@@ -160,16 +160,19 @@ class Waits:
         return wanted is False and self._speaks_of_guard(test, void)
 
     def is_latched(self, func: Func, op: int) -> bool:
-        """Say whether an operation runs once only: behind a test of a flag that is set before it."""
+        """Say whether an operation runs once only: behind a test of a flag, none of a guard, that is set before it."""
         for condition in conditions(func, op):
             test, wanted = condition.test, condition.wanted
             while type(test) is ir.Not:
                 test, wanted = test.value, not wanted
             if wanted or type(test) not in (ir.Name, ir.Attr):
                 continue
+            if self._speaks_of_guard(test):
+                continue
             text = ir.source(test)
-            for index, operation in enumerate(func.ir.ops[:op]):
-                if text in set_names(operation, clearing=False) and func.dominates(index, op):
+            tested = func.ir.blocks[condition.block]
+            for index in range(tested.last if condition.early else tested.first, op):
+                if text in set_names(func.ir.ops[index], clearing=False) and func.dominates(index, op):
                     return True
         return False
 
