@@ -17,7 +17,7 @@ from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.toml_files import TomlError, read_toml
 
-_KINDS = ("audio_send", "response_create", "auto_response")
+_KINDS = ("audio_send", "response_create", "response_cancel", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes"}),
     "connection": frozenset({"name", "paths", "names", "calls", "modules", "receivers", "provider"}),
