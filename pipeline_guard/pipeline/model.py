@@ -166,13 +166,17 @@ class GuardClear(msgspec.Struct, frozen=True, kw_only=True):
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """What stands between a trigger and a second response: read from control flow, not from names or comments.
 
-    ``markers`` are the attributes or variables that mean "a response is active or asked for", ``marker`` the one that
-    follows the server's events.  ``checked``: every way to the send asks a marker that is held until the response is
-    over; ``pending``: a marker is set before control can change hands between the check and the send;
-    ``released_on_failure``: it is given up when the send fails, or a failed send ends the session;
-    ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and ``response.done``, ``same_id``
-    only for the response it stands for; ``bypass``: what lets a call past the check.  ``problem`` says what is wrong
-    with the first of these that fails: "none", "unchecked", "some_callers", "pending_only", "inverted" for ``checked``.
+    ``markers`` are the attributes or variables that mean "a response is active or asked for"; ``marker`` is the one that
+    follows the server's events, ``pending_marker`` the one that is set around the send.  ``checked``: every way to the
+    send asks a marker that is held until the response is over; ``pending``: a marker is set before control can change
+    hands between the check and the send; ``released_on_failure``: it is given up when the send fails, or a failed send
+    ends the session; ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and
+    ``response.done``, ``same_id`` only for the response it stands for; ``bypass``: what lets a call past the check.
+
+    ``problem`` says why ``checked`` fails ("unchecked", "some_callers", "pending_only"), ``race`` why ``pending`` does
+    ("unmarked", "awaited", "late", "dropped"); ``certain`` is False where writes of a marker could not be placed.  The
+    other fields are the evidence: ``unchecked`` sends and calls, what is ``awaited`` between check and mark, where a
+    failed send is ``swallowed``, and the calls that take the ``bypass``.
     """
 
     marker: str | None = None
@@ -186,6 +190,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     bypass: str | None = None
     problem: str = ""
     race: str = ""
+    pending_marker: str | None = None
     certain: bool = True
     checks: tuple[Step, ...] = ()
     unchecked: tuple[Step, ...] = ()
