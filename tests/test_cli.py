@@ -45,7 +45,13 @@ class Core:
         self.config = Config()
 
     def analyse(
-        self, root: Path, files: Sequence[Any], config: Config, progress: object, documents: object = ()
+        self,
+        root: Path,
+        files: Sequence[Any],
+        config: Config,
+        progress: object,
+        documents: object = (),
+        cache: object = None,
     ) -> PipelineMap:
         self.root, self.files, self.config = root, [file.rel for file in files], config
         if self.error is not None:
@@ -199,7 +205,7 @@ def test_patterns_speak_of_the_folder_of_the_settings(core: Core, project: Path,
     (project / "server" / "old.py").write_text("", encoding="utf-8")
     (project / "pyproject.toml").write_text('[tool.pipeline-guard]\nexclude = ["/server/old.py"]\n', encoding="utf-8")
     run("check", project / "server")
-    assert core.files == ["app.py"]
+    assert (core.root, core.files) == (project / "server", ["app.py"])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, coroutines, gate, hearing, responses, suppressions, turns, voices
+from pipeline_guard.checks import audio, coroutines, gate, guards, hearing, responses, suppressions, turns, voices
 from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -17,6 +17,7 @@ LANE_CHECKS: dict[str, LaneCheck] = {
     **responses.CHECKS,
     **turns.CHECKS,
     **coroutines.CHECKS,
+    **guards.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
 }
@@ -39,7 +40,7 @@ def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     if config.is_selected("PG901"):
         for draft in gate.cannot_parse(pipeline_map):
             reporter.add("PG901", draft, None)
-    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, config.is_selected)
+    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, reporter.per_path.is_selected)
     complaints = Reporter(pipeline_map, config, rules)
     for rule_id, draft in verdict.complaints:
         if config.is_selected(rule_id):
