@@ -274,6 +274,7 @@ class Assembler:
             if hop.sink is not None:
                 by_func.setdefault(hop.func, []).append(hop)
         chosen = self._canonical(by_func)
+        gates = self.gate_readers[self.guard_names]
         above: dict[Func, list[tuple[Hop, str]]] = {}
         for hop in hops:
             if self.evidence.context(hop) != "dormant":
@@ -296,7 +297,8 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
-                    gate=self.gate_readers[self.guard_names].read(func, running, above),
+                    gate=gates.read(func, running, above),
+                    text_only=all(gates.is_text_only(hop) for hop in running),
                     uncorrelated=tuple(self.conduct.uncorrelated(own)),
                     threads=next((t for hop in own if "none" not in guards for t in [self._threads(hop)] if t), ()),
                 )

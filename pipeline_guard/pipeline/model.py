@@ -202,6 +202,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     """A function through which responses are created: it sends ``response.create`` itself.
 
+    ``text_only``: all that it sends asks for text, not for speech.
     ``uncorrelated`` are the sends without an ``event_id``; ``threads`` the places in which several threads come to it
     although nothing locks its guard.
     """
@@ -219,6 +220,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     uncorrelated: tuple[Step, ...] = ()
     threads: tuple[Step, ...] = ()
     gate: Gate = Gate()
+    text_only: bool = False
 
 
 class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
