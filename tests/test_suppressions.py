@@ -48,7 +48,7 @@ class CallSession:
     async def trigger_response(self, reason: str) -> None:
         if self.active_response_id is None and not self.pending:
             self.pending = True
-            await self.realtime.send(json.dumps({"type": "response.create", "event_id": "e"}))
+            await self.realtime.send(json.dumps({"type": "response.create", "event_id": reason}))
 
     async def on_tool_call(self, call_id: str) -> None:
         note = call_id
@@ -63,8 +63,8 @@ END = """
                 self.active_response_id = None
             elif event["type"] == "input_audio_buffer.committed":
                 await self.trigger_response("user_turn")
-            elif event["type"] == "input_audio_buffer.dtmf_event_received":
-                await self.on_tool_call(event["event"])
+            elif event["type"] == "response.output_item.added":
+                await self.on_tool_call(event["item"]["call_id"])
 
 
 @app.websocket("/media-stream")

@@ -15,9 +15,9 @@ LaneCheck = Callable[[Lane], Iterator[Draft]]
 LANE_CHECKS: dict[str, LaneCheck] = {
     **audio.CHECKS,
     **responses.CHECKS,
-    **guards.CHECKS,
     **turns.CHECKS,
     **coroutines.CHECKS,
+    **guards.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
 }

@@ -222,10 +222,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[str, ...] = ()
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
-    gate: Gate = Gate()
-    text_only: bool = False
     uncorrelated: tuple[Step, ...] = ()
     threads: tuple[Step, ...] = ()
+    gate: Gate = Gate()
+    text_only: bool = False
 
 
 class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
