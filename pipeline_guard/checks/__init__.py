@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, hearing, responses, suppressions, voices
+from pipeline_guard.checks import audio, gate, hearing, misuses, proof, protocol, responses, suppressions, voices
 from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -12,7 +12,15 @@ from pipeline_guard.pipeline.model import Lane, PipelineMap
 from pipeline_guard.rulebook import load_rules
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
-LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS, **voices.CHECKS, **hearing.CHECKS}
+LANE_CHECKS: dict[str, LaneCheck] = {
+    **audio.CHECKS,
+    **misuses.CHECKS,
+    **responses.CHECKS,
+    **voices.CHECKS,
+    **hearing.CHECKS,
+    **proof.CHECKS,
+    **protocol.CHECKS,
+}
 
 
 def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:

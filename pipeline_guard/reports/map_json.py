@@ -71,6 +71,8 @@ def _lane(lane: Lane) -> dict[str, Any]:
         "senders": table["senders"],
         "triggers": table["triggers"],
         "sessions": table["sessions"],
+        "misuses": table["misuses"],
+        "aids": table["aids"],
     }
 
 
