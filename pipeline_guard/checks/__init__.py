@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, hearing, misuses, proof, protocol, responses, suppressions, voices
+from pipeline_guard.checks import (
+    audio,
+    gate,
+    guards,
+    hearing,
+    misuses,
+    proof,
+    protocol,
+    responses,
+    suppressions,
+    voices,
+)
 from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -16,6 +27,7 @@ LANE_CHECKS: dict[str, LaneCheck] = {
     **audio.CHECKS,
     **misuses.CHECKS,
     **responses.CHECKS,
+    **guards.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
     **proof.CHECKS,

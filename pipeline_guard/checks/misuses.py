@@ -28,8 +28,8 @@ def unbounded_audio_queue(lane: Lane) -> Iterator[Draft]:
         yield at_step(
             place,
             f"{queue.name} has a bound but drops nothing: when it is full, {first.symbol}() "
-            f"({first.path}:{first.line}) waits, reads no further message, and Twilio throws the caller's audio away (warning 31930). Drop the "
-            "oldest frame instead (get_nowait, then put_nowait).",
+            f"({first.path}:{first.line}) waits, reads no further message, and Twilio throws the caller's audio away "
+            "(warning 31930). Drop the oldest frame instead (get_nowait, then put_nowait).",
             (place, *queue.waits, *queue.consumers[:3]),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 _SPAN = 14  # lines above the first and below the last arrow that may belong to a map
 _GAP = 6  # lines between two arrows of one map
 _MIN_ARROWS = 2
+_QUOTES = ('"""', "'''")
 
 
 def has_map(data: bytes, arrows: Collection[str], words: Sequence[Sequence[str]]) -> bool:
@@ -28,11 +29,25 @@ def has_map(data: bytes, arrows: Collection[str], words: Sequence[Sequence[str]]
         if last:
             group = alone[start : index + 1]
             start = index + 1
-            if len(group) >= _MIN_ARROWS:
-                text = "\n".join(lines[max(0, group[0] - _SPAN) : group[-1] + _SPAN])
-                if _names_all(text, words):
-                    return True
+            drawing = "\n".join(_around(lines, group[0], group[-1]))
+            if len(group) >= _MIN_ARROWS and _names_all(drawing, words):
+                return True
     return False
+
+
+def _around(lines: Sequence[str], first: int, last: int) -> Sequence[str]:
+    """Return the comment that holds the lines of some arrows; of a docstring, the lines from quotes to quotes."""
+    in_comment = lines[first].lstrip().startswith("#")
+
+    def belongs(line: str) -> bool:
+        return line.lstrip().startswith("#") if in_comment else not line.strip().startswith(_QUOTES)
+
+    top, bottom = first, last
+    while top > max(0, first - _SPAN) and belongs(lines[top - 1]):
+        top -= 1
+    while bottom + 1 < min(len(lines), last + _SPAN) and belongs(lines[bottom + 1]):
+        bottom += 1
+    return lines[top : bottom + 1] if in_comment else lines[max(0, top - 1) : bottom + 2]
 
 
 def _is_arrow(line: str, arrows: Sequence[str]) -> bool:

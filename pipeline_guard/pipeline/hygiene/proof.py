@@ -112,7 +112,7 @@ class ProofReader:
             if (
                 func in starters
                 or (func is loop and not _in_every_round(func, line.site.op))
-                or loop in func.enclosing()
+                or (func is not loop and loop in func.enclosing())
             ):
                 return
         line = good[0]

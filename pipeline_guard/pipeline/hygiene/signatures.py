@@ -43,7 +43,7 @@ class SignatureReader:
         self.evidence = evidence
 
     def bad_calls(self, hops: list[Hop]) -> Iterator[Misuse]:
-        """Yield the running calls that raise TypeError: of what leads to a send, and of what makes an object that sends."""
+        """Yield the running calls that raise TypeError: those that lead to a send or make an object which sends."""
         seen: set[int] = set()
         for hop in hops:
             if hop.edge is not None and hop.edge.site is not None and self.evidence.context(hop) not in QUIET:
