@@ -64,12 +64,16 @@ class Event:
 
 @dataclass(frozen=True)
 class SdkCall:
-    """A method of a connection object and what calling it means."""
+    """A method of a connection object and what calling it means.
+
+    ``gated``: it lets no second response through, whoever calls it.
+    """
 
     method: str
     kind: str
     keyword: str | None = None
     content: str | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,7 @@ class Vocabulary:
 
     def _add_connection(self, entry: Mapping[str, Any]) -> None:
         calls = tuple(
-            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"))
+            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"), call.get("gated", False))
             for call in entry.get("calls", ())
         )
         self.connections.append(

@@ -43,9 +43,11 @@ class CallSession:
     def __init__(self, realtime) -> None:
         self.realtime = realtime
         self.active_response_id: str | None = None
+        self.pending = False
 
     async def trigger_response(self, reason: str) -> None:
-        if self.active_response_id is None:
+        if self.active_response_id is None and not self.pending:
+            self.pending = True
             await self.realtime.send(json.dumps({"type": "response.create"}))
 
     async def on_tool_call(self, call_id: str) -> None:
@@ -56,8 +58,8 @@ END = """
         async for raw in self.realtime:
             event = json.loads(raw)
             if event["type"] == "response.created":
-                self.active_response_id = event["response"]["id"]
-            elif event["type"] == "response.done":
+                self.active_response_id, self.pending = event["response"]["id"], False
+            elif event["type"] == "response.done" and event["response"]["id"] == self.active_response_id:
                 self.active_response_id = None
             elif event["type"] == "input_audio_buffer.committed":
                 await self.trigger_response("user_turn")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.checks import (
     audio,
+    coroutines,
     gate,
     guards,
     hearing,
@@ -14,6 +15,7 @@ from pipeline_guard.checks import (
     protocol,
     responses,
     suppressions,
+    turns,
     voices,
 )
 from pipeline_guard.checks.report import Draft, Reporter
@@ -28,6 +30,8 @@ LANE_CHECKS: dict[str, LaneCheck] = {
     **misuses.CHECKS,
     **responses.CHECKS,
     **guards.CHECKS,
+    **turns.CHECKS,
+    **coroutines.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
     **proof.CHECKS,

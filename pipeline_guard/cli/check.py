@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "markdown", "prompt")
 
 
-@click.command("check")
+@click.command("check", short_help="Report what breaks the contract.")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[PATH]...")
 @click.option(
     "--format",
@@ -50,6 +50,7 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
     type=click.Choice(["error", "warning", "note"]),
     help="The least severity that sets the exit code; lesser findings are only reported.  [default: warning]",
 )
+@click.option("--full", is_flag=True, help="Tell every finding with its code and path, also the many of one rule.")
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
 @no_cache_option
@@ -62,6 +63,7 @@ def command(
     ignore: str | None,
     group_by: str,
     fail_on: SeverityName | None,
+    full: bool,
     config_file: Path | None,
     quiet: bool,
     no_cache: bool,
@@ -69,8 +71,10 @@ def command(
 ) -> int:
     """Check that the backend in PATH has one audio path in and one response trigger.
 
-    PATH is a project's folder (the current one when left out).  For single files, or several paths, the whole project
-    around them is judged and the findings in them are reported.
+    PATH is a project's folder; when left out, the current one.  For a file, several paths or a folder inside a project,
+    the whole project is judged and the findings in what was named are reported.
+
+    Exit codes: 0 clean, 1 findings, 2 usage or configuration error, 3 internal error.
     """
     from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
@@ -82,12 +86,12 @@ def command(
     findings = [finding for finding in everywhere if target.reports_on(finding.path)]
     elsewhere = len(everywhere) - len(findings)
     if output_format == "text" and output_file is None:
-        _print_text(findings, pipeline_map, group_by, elsewhere, quiet=quiet, no_color=no_color)
+        _print_text(findings, pipeline_map, group_by, elsewhere, full=full, quiet=quiet, no_color=no_color)
     else:
         from pipeline_guard.reports.check_output import deliver
 
         if output_format == "text":
-            report = _text(findings, pipeline_map, group_by, elsewhere, quiet=quiet)
+            report = _text(findings, pipeline_map, group_by, elsewhere, full=full, quiet=quiet)
         else:
             from pipeline_guard.reports.check_formats import render
             from pipeline_guard.rulebook import rule_ids
@@ -112,26 +116,31 @@ def _print_text(
     group_by: str,
     elsewhere: int,
     *,
+    full: bool,
     quiet: bool,
     no_color: bool,
 ) -> None:
     from pipeline_guard.reports import check_text
-    from pipeline_guard.reports.terminal import make_console
+    from pipeline_guard.reports.terminal import clean, make_console
 
     console = make_console(no_color=no_color)
     if quiet:
         check_text.render_lines(findings, console)
     else:
-        check_text.render(findings, pipeline_map, console, group_by=group_by, elsewhere=elsewhere)
+        check_text.render(findings, pipeline_map, console, group_by=group_by, elsewhere=elsewhere, full=full)
+        if Path(pipeline_map.root).resolve() != Path.cwd():
+            console.print(f"Paths count from {clean(pipeline_map.root)}", soft_wrap=True)
 
 
-def _text(findings: Sequence[Finding], pipeline_map: PipelineMap, group_by: str, elsewhere: int, *, quiet: bool) -> str:
+def _text(
+    findings: Sequence[Finding], pipeline_map: PipelineMap, group_by: str, elsewhere: int, *, full: bool, quiet: bool
+) -> str:
     """Return what a pipe would get."""
     import contextlib
     import io
 
     with contextlib.redirect_stdout(io.StringIO()) as stream:
-        _print_text(findings, pipeline_map, group_by, elsewhere, quiet=quiet, no_color=True)
+        _print_text(findings, pipeline_map, group_by, elsewhere, full=full, quiet=quiet, no_color=True)
     return stream.getvalue()
 
 

@@ -97,9 +97,9 @@ def _analyse(
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
     apps = Apps(config, root)
-    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps, finder.relays.functions)
     engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
-    apart = ENGINE_KINDS | SIDE_KINDS
+    apart = ENGINE_KINDS | SIDE_KINDS  # a cancel or a commit makes no lane and is no site: it is read beside the others
     members = assembler.lanes([hop for hop in hops if hop.kind not in apart], configs)
     hygiene = HygieneReader(graph, reach, queues, assembler.evidence, vocabulary, mounting.data)
     members = hygiene.read(members, [hop for hop in hops if hop.kind in SIDE_KINDS])
