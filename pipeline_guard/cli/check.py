@@ -12,6 +12,7 @@ from pipeline_guard.cli.options import config_option, no_cache_option, no_color_
 
 if TYPE_CHECKING:
     from pipeline_guard.cli.target import Target
+    from pipeline_guard.config import SeverityName
     from pipeline_guard.findings import Finding
     from pipeline_guard.pipeline.model import PipelineMap
 
@@ -44,6 +45,11 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
     show_default=True,
     help="What to put the findings together by.",
 )
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note"]),
+    help="The least severity that sets the exit code; lesser findings are only reported.  [default: warning]",
+)
 @click.option("--full", is_flag=True, help="Tell every finding with its code and path, also the many of one rule.")
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
@@ -56,6 +62,7 @@ def command(
     select: str | None,
     ignore: str | None,
     group_by: str,
+    fail_on: SeverityName | None,
     full: bool,
     config_file: Path | None,
     quiet: bool,
@@ -73,7 +80,7 @@ def command(
     from pipeline_guard.cli.target import resolve_target
 
     target = resolve_target(paths, "check")
-    config = settings_for(target, config_file, select, ignore)
+    config = settings_for(target, config_file, select, ignore, fail_on)
     pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
     everywhere = find_problems(pipeline_map, config)
     findings = [finding for finding in everywhere if target.reports_on(finding.path)]
@@ -97,7 +104,7 @@ def command(
                 check_command=_command_line(target, select, ignore, config_file),
             )
         deliver(report, output_file, f"the {output_format} report")
-    if any(not finding.suppressed for finding in findings):
+    if any(config.fails(finding.severity) and not finding.suppressed for finding in findings):
         return 1
     refuse_unmet_declarations(pipeline_map, config)
     return 0
