@@ -71,15 +71,15 @@ def command(
 ) -> int:
     """Check that the backend in PATH has one audio path in and one response trigger.
 
-    PATH is a project's folder; when left out, the current one.  For a file, several paths or a folder inside a project,
-    the whole project is judged and the findings in what was named are reported.
+    PATH is a project's folder; when left out, the current one.  For a file, or several paths, the whole project around
+    them is judged and the findings in what was named are reported.
 
     Exit codes: 0 clean, 1 findings, 2 usage or configuration error, 3 internal error.
     """
     from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
 
-    target = resolve_target(paths, "check")
+    target = resolve_target(paths, "check", config_file)
     config = settings_for(target, config_file, select, ignore, fail_on)
     pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
     everywhere = find_problems(pipeline_map, config)
