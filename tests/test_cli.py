@@ -45,7 +45,13 @@ class Core:
         self.config = Config()
 
     def analyse(
-        self, root: Path, files: Sequence[Any], config: Config, progress: object, documents: object = ()
+        self,
+        root: Path,
+        files: Sequence[Any],
+        config: Config,
+        progress: object,
+        documents: object = (),
+        cache: object = None,
     ) -> PipelineMap:
         self.root, self.files, self.config = root, [file.rel for file in files], config
         if self.error is not None:

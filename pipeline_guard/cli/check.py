@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline_guard.cli.options import config_option, no_color_option
+from pipeline_guard.cli.options import config_option, no_cache_option, no_color_option
 
 if TYPE_CHECKING:
     from pipeline_guard.cli.target import Target
@@ -46,6 +46,7 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
 )
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
+@no_cache_option
 @no_color_option
 def command(
     paths: tuple[Path, ...],
@@ -56,6 +57,7 @@ def command(
     group_by: str,
     config_file: Path | None,
     quiet: bool,
+    no_cache: bool,
     no_color: bool,
 ) -> int:
     """Check that the backend in PATH has one audio path in and one response trigger.
@@ -68,7 +70,7 @@ def command(
 
     target = resolve_target(paths, "check")
     config = settings_for(target, config_file, select, ignore)
-    pipeline_map = build_map(target, config, show_progress=not quiet)
+    pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
     everywhere = find_problems(pipeline_map, config)
     findings = [finding for finding in everywhere if target.reports_on(finding.path)]
     elsewhere = len(everywhere) - len(findings)

@@ -46,8 +46,11 @@ def settings_for(
     )
 
 
-def build_map(target: Target, config: Config, *, show_progress: bool = True) -> PipelineMap:
-    """Return the pipeline map of the target's root, with what discovery left aside among its gaps."""
+def build_map(target: Target, config: Config, *, show_progress: bool = True, use_cache: bool = False) -> PipelineMap:
+    """Return the pipeline map of the target's root, with what discovery left aside among its gaps.
+
+    With ``use_cache``, what is known from earlier runs is not read again.
+    """
     from pipeline_guard.discovery import discover
 
     prefix = ""
@@ -63,10 +66,12 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True) -> 
     if not found.files:
         raise UserError(_nothing_found(target.root, found))
 
+    from pipeline_guard.cache import open_cache
     from pipeline_guard.pipeline.build import analyse
 
+    cache = open_cache(target.root) if use_cache else None
     with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress, found.documents)
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
     return _with_discovery_gaps(pipeline_map, found)
 
 

@@ -12,6 +12,7 @@ from pipeline_guard.pipeline.audio import AudioReader
 from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.describe_audio import AudioDescriber
 from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
+from pipeline_guard.pipeline.gate.reader import GateReader
 from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
 from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.hops import Hop
@@ -52,6 +53,7 @@ class Assembler:
         self.guards = GuardReader(vocabulary)
         self.guard_sites = GuardSites(self.guards, self.evidence)
         self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
+        self.gates = GateReader(graph, vocabulary, self.guard_names)
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
         """Return the lanes, those with live sites first, each with what it was made of."""
@@ -240,10 +242,16 @@ class Assembler:
             if hop.sink is not None:
                 by_func.setdefault(hop.func, []).append(hop)
         chosen = self._canonical(by_func)
+        above: dict[Func, list[tuple[Hop, str]]] = {}
+        for hop in hops:
+            if self.evidence.context(hop) != "dormant":
+                for callee in hop.callees:
+                    above.setdefault(callee, []).append((hop, causes[id(hop)].name))
         found: list[Trigger] = []
         for func, own in sorted(by_func.items(), key=lambda item: item[0] is not chosen):
             callers = [hop for hop in hops if hop.edge is not None and hop.edge.callee is func]
             guards = {self._guard(hop) for hop in own}
+            running = [hop for hop in own if self.evidence.context(hop) != "dormant"] or own
             found.append(
                 Trigger(
                     symbol=func.symbol,
@@ -256,6 +264,7 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
+                    gate=self.gates.read(func, running, above),
                 )
             )
         return found
