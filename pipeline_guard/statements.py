@@ -32,7 +32,8 @@ class Statement(NamedTuple):
 class Statements:
     """Finds the statements at places of files; each file is read and parsed once.
 
-    ``found`` holds those found so far by path, line and column.  ``read`` returns the content of a file by its path relative to the root, and raises ``OSError`` where there is none.
+    ``found`` holds those found so far by path, line and column.  ``read`` returns the content of a file by its path
+    relative to the root, and raises ``OSError`` where there is none.
     """
 
     def __init__(self, read: ReadFile) -> None:

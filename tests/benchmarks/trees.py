@@ -16,6 +16,7 @@ import msgspec
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT)]
 
+from pipeline_guard.cache import FOLDER_VARIABLE  # noqa: E402
 from pipeline_guard.cli.run import build_map, settings_for  # noqa: E402
 from pipeline_guard.cli.target import Target  # noqa: E402
 from pipeline_guard.git_files import git_environment  # noqa: E402
@@ -85,8 +86,11 @@ class MapStore:
     """The maps of trees, each in a file of its own; one folder per version of the analysis."""
 
     def __init__(self, folder: Path, history: History) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.history = history
+        # The facts of a file that most commits leave alone are read once; they are no part of the project's own cache.
+        os.environ.setdefault(FOLDER_VARIABLE, str(folder / "facts"))
         self.work = folder / f"tree-{os.getpid()}"
         self._there: dict[str, str] = {}
 
@@ -133,7 +137,7 @@ class MapStore:
             code = 1
             try:
                 target = Target(self.work)
-                found = build_map(target, settings_for(target, None), show_progress=False)
+                found = build_map(target, settings_for(target, None), show_progress=False, use_cache=True)
                 beside = path.with_suffix(".tmp")
                 beside.write_bytes(zlib.compress(msgspec.msgpack.encode(found)))
                 beside.replace(path)
