@@ -44,6 +44,15 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
     show_default=True,
     help="What to put the findings together by.",
 )
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Report only what is added to, or lost since, the baseline in FILE.",
+)
+@click.option("--since", metavar="REV", help="Report only what is added, or lost, since a commit.")
+@click.option("--fail-on-stale", is_flag=True, help="Fail as well where the baseline knows more than there is.")
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
 @no_cache_option
@@ -55,6 +64,9 @@ def command(
     select: str | None,
     ignore: str | None,
     group_by: str,
+    baseline_file: Path | None,
+    since: str | None,
+    fail_on_stale: bool,
     config_file: Path | None,
     quiet: bool,
     no_cache: bool,
@@ -63,7 +75,7 @@ def command(
     """Check that the backend in PATH has one audio path in and one response trigger.
 
     PATH is a project's folder (the current one when left out).  For single files, or several paths, the whole project
-    around them is judged and the findings in them are reported.
+    around them is judged and the findings in them are reported; with --baseline or --since, whatever is new anywhere.
     """
     from pipeline_guard.cli.run import build_map, find_problems, settings_for
     from pipeline_guard.cli.target import resolve_target

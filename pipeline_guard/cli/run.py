@@ -55,7 +55,8 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True, use
 
     prefix = ""
     if config.base is not None:
-        prefix = os.path.relpath(os.path.realpath(target.root), config.base).replace(os.sep, "/")
+        place = os.path.realpath(target.stands_for or target.root)
+        prefix = os.path.relpath(place, config.base).replace(os.sep, "/")
     found = discover(
         target.root,
         config.exclude,

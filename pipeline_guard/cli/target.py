@@ -17,11 +17,13 @@ class Target(NamedTuple):
 
     The whole of ``root`` is analysed, because a path runs through many files.  ``focus`` names the files and folders,
     relative to the root, that findings are reported for; empty means all.  ``explicit`` are files named one by one.
+    ``stands_for`` is the folder that the root is a copy of, if it is one.
     """
 
     root: Path
     focus: tuple[str, ...] = ()
     explicit: tuple[Path, ...] = ()
+    stands_for: Path | None = None
 
     def reports_on(self, rel: str) -> bool:
         """Say whether findings in a file are wanted."""

@@ -10,7 +10,9 @@ import msgspec
 from pipeline_guard.checks.report import Draft, Reporter, at_site
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
+from pipeline_guard.git_history import Repository
 from pipeline_guard.pipeline.model import PipelineMap, Site
+from pipeline_guard.ratchet import rollback
 from pipeline_guard.ratchet.contract import losses
 from pipeline_guard.ratchet.matching import Pairing, Stage, pair
 from pipeline_guard.ratchet.record import ENGINE_KINDS, judged_lanes, marks
@@ -34,6 +36,10 @@ _ROOTED = frozenset({"PG207", "PG208"})
 # Rules about code that does not run, or runs after one change of a setting.
 _DORMANT = frozenset({"PG105", "PG215", "PG304", "PG405"})
 _WEIGHT = {"error": 2, "warning": 1, "note": 0}
+_WOKEN = {
+    "dormant": "When the baseline was recorded, nothing could run this.",
+    "flagged": "When the baseline was recorded, a setting kept this from running.",
+}
 _NEARER = {"dormant": 0, "after": 1, "flagged": 1, "live": 2}
 
 
@@ -55,8 +61,29 @@ def compare(
     findings: Sequence[Finding],
     config: Config,
     statements: Statements,
+    repository: Repository | None = None,
 ) -> Comparison:
-    """Return what is new, known and stale.  Findings that a suppression answers for are none of these."""
+    """Return what is new, known and stale.  Findings that a suppression answers for are none of these.
+
+    The history of ``repository`` tells whether a file is worse because it is an old one; without it nothing is said of
+    that.
+    """
+    comparison = _compare(baseline, pipeline_map, findings, config, statements)
+    if repository is None or not comparison.new or not config.is_selected(rollback.RULE):
+        return comparison
+    reporter = Reporter(config, {rule.id: rule for rule in load_rules()}, statements)
+    for draft in rollback.rolled_back(repository, comparison.new, statements.read):
+        reporter.add(rollback.RULE, draft, None)
+    return comparison._replace(new=sorted([*reporter.findings(), *comparison.new], key=_by_place))
+
+
+def _compare(
+    baseline: Baseline,
+    pipeline_map: PipelineMap,
+    findings: Sequence[Finding],
+    config: Config,
+    statements: Statements,
+) -> Comparison:
     acting = [finding for finding in findings if not finding.suppressed]
     unreadable = [finding for finding in acting if finding.rule == "PG901"]
     severities = {rule.id: config.severity_of(rule.id, rule.severity) for rule in load_rules()}
@@ -73,8 +100,11 @@ def compare(
     if config.is_selected(RULE):
         lost, new = _losses(baseline, pipeline_map, new, watched, config, statements)
         new = [*lost, *new]
-    new.sort(key=lambda f: (f.path, f.line, f.column, f.rule))
-    return Comparison(new, [*known, *moved], stale)
+    return Comparison(sorted(new, key=_by_place), [*known, *moved], stale)
+
+
+def _by_place(finding: Finding) -> tuple[str, int, int, str]:
+    return (finding.path, finding.line, finding.column, finding.rule)
 
 
 # -- which finding is which
@@ -122,9 +152,9 @@ def _without_old_code(
 ) -> tuple[list[Finding], list[Finding], list[Known]]:
     """Return new findings, those about code that was there and is no nearer to a call now, and what is gone.
 
-    Code that ran and is dead now is an improvement, though dead code is a finding.  A timer or a retry is reported where
-    it arises, once for all the calls between it and the send: where it goes, the next place on the same way is named
-    instead, which ran and had the same cause before.
+    Code that ran and is dead now is an improvement, though dead code is a finding.  A timer or a retry is reported
+    where it arises, once for all the calls between it and the send: where it goes, the next place on the same way is
+    named instead, which ran and had the same cause before.
     """
     was = {
         (site.path, site.line): (old, mark) for old, (mark, site) in watched.pairs if old.statement == mark.statement
@@ -157,15 +187,12 @@ def _with_history(new: Iterable[Finding], watched: Watched) -> list[Finding]:
         for old, (mark, site) in watched.pairs
         if _NEARER[mark.state] > _NEARER[old.state] and old.state in ("dormant", "flagged")
     }
-    result = []
-    for finding in new:
-        old = woken.get((finding.path, finding.line))
-        if old is not None:
-            was = "nothing could run this" if old.state == "dormant" else "a setting kept this from running"
-            message = f"{finding.message} When the baseline was recorded, {was}."
-            finding = msgspec.structs.replace(finding, message=message)
-        result.append(finding)
-    return result
+    return [
+        msgspec.structs.replace(finding, message=f"{finding.message} {_WOKEN[old.state]}")
+        if (old := woken.get((finding.path, finding.line))) is not None
+        else finding
+        for finding in new
+    ]
 
 
 def _losses(

@@ -1,4 +1,4 @@
-"""What a pipeline has lost since the baseline although no single line of it is wrong: trigger, guard, sender, session."""
+"""What a pipeline has lost since the baseline, although no line of it is wrong: trigger, guard, sender, session."""
 
 from __future__ import annotations
 

@@ -122,3 +122,19 @@ def _nearness(site: Site) -> Nearness:
 
 def _place(path: str, symbol: str) -> str:
     return f"{path}:{symbol}"
+
+
+def shrunk(baseline: Baseline, now: Baseline, known: Iterable[Finding], *, worse: bool) -> Baseline:
+    """Return a baseline without what is mended.
+
+    What is new does not get in.  The state of the contract follows what there is ``now``, unless something is ``worse``
+    than it was: then it stays, so that nothing recorded is given up.
+    """
+    kept = sorted((known_of(each) for each in known), key=lambda k: (k.path, k.rule, k.symbol, k.statement))
+    return Baseline(
+        about=ABOUT,
+        counts=dict(sorted(Counter(each.rule for each in kept).items())),
+        lanes=baseline.lanes if worse else now.lanes,
+        sites=baseline.sites if worse else now.sites,
+        findings=tuple(kept),
+    )
