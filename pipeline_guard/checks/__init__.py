@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, hearing, responses, suppressions, voices
+from pipeline_guard.checks import audio, gate, guards, hearing, responses, suppressions, voices
 from pipeline_guard.checks.report import Draft, Reporter, read_below
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -13,7 +13,13 @@ from pipeline_guard.rulebook import load_rules
 from pipeline_guard.statements import Statements
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
-LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS, **voices.CHECKS, **hearing.CHECKS}
+LANE_CHECKS: dict[str, LaneCheck] = {
+    **audio.CHECKS,
+    **responses.CHECKS,
+    **guards.CHECKS,
+    **voices.CHECKS,
+    **hearing.CHECKS,
+}
 
 
 def run_checks(pipeline_map: PipelineMap, config: Config, statements: Statements | None = None) -> list[Finding]:
@@ -24,7 +30,7 @@ def run_checks(pipeline_map: PipelineMap, config: Config, statements: Statements
     """
     rules = {rule.id: rule for rule in load_rules()}
     statements = statements or Statements(read_below(pipeline_map.root))
-    reporter = Reporter(config, rules, statements)
+    reporter = Reporter(pipeline_map, config, rules, statements)
     for rule_id, check in LANE_CHECKS.items():
         if config.is_selected(rule_id):
             for lane in pipeline_map.lanes:
@@ -34,8 +40,8 @@ def run_checks(pipeline_map: PipelineMap, config: Config, statements: Statements
     if config.is_selected("PG901"):
         for draft in gate.cannot_parse(pipeline_map):
             reporter.add("PG901", draft, None)
-    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, config.is_selected)
-    complaints = Reporter(config, rules, statements)
+    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, reporter.per_path.is_selected)
+    complaints = Reporter(pipeline_map, config, rules, statements)
     for rule_id, draft in verdict.complaints:
         if config.is_selected(rule_id):
             complaints.add(rule_id, draft, None)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
-from pipeline_guard.pipeline.model import Confidence, Lane, Site, Step
+from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
 from pipeline_guard.statements import ReadFile, Statements
 
@@ -53,8 +54,10 @@ def at_step(step: Step, message: str, evidence: tuple[Step, ...] = ()) -> Draft:
 class Reporter:
     """Collects drafts as findings.  The same rule at the same place is reported once."""
 
-    def __init__(self, config: Config, rules: Mapping[str, Rule], statements: Statements) -> None:
-        self.config = config
+    def __init__(
+        self, pipeline_map: PipelineMap, config: Config, rules: Mapping[str, Rule], statements: Statements
+    ) -> None:
+        self.per_path = PerPath(config, Path(pipeline_map.root))
         self.rules = rules
         self.statements = statements
         self._found: dict[tuple[str, str, int, int], Finding] = {}
@@ -62,12 +65,12 @@ class Reporter:
     def add(self, rule_id: str, draft: Draft, lane: Lane | None) -> None:
         """Record a draft of a rule."""
         key = (rule_id, draft.path, draft.line, draft.column)
-        if key in self._found:
+        if key in self._found or not self.per_path.is_selected(rule_id, draft.path):
             return
-        default = self.rules[rule_id].severity
-        severity = self.config.severity_of(rule_id, default)
+        wanted = self.per_path.severity(rule_id, draft.path)
+        severity = wanted or self.rules[rule_id].severity
         unsure = draft.downgrade or draft.confidence == "low"
-        if unsure and severity == "error" and rule_id not in self.config.severity:
+        if unsure and severity == "error" and wanted is None:
             severity = "warning"
         statement = self.statements.at(draft.path, draft.line, draft.column, draft.end_line)
         self._found[key] = Finding(

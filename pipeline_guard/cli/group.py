@@ -16,7 +16,9 @@ COMMANDS: dict[str, str] = {
     "map": "pipeline_guard.cli.map",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
+    "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
+    "completion": "pipeline_guard.cli.completion",
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,8 +14,9 @@ from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline_guard.findings import Finding
+    from pipeline_guard.git_history import Repository
     from pipeline_guard.pipeline.model import PipelineMap
-    from pipeline_guard.ratchet.compare import Comparison
+    from pipeline_guard.ratchet.compared import Compared
     from pipeline_guard.ratchet.state import Baseline
     from pipeline_guard.statements import Statements
 
@@ -43,21 +47,39 @@ def check_tree(target: Target, config: Config, *, show_progress: bool, use_cache
     return Checked(pipeline_map, run_checks(pipeline_map, config, statements), statements)
 
 
-def compare_with_file(checked: Checked, file: Path, config: Config) -> Comparison:
-    """Return what is new since a recorded baseline."""
-    from pipeline_guard.ratchet.store import read_baseline
+def compare(
+    pipeline_map: PipelineMap,
+    findings: list[Finding],
+    target: Target,
+    config: Config,
+    baseline_file: Path | None,
+    revision: str | None,
+) -> tuple[list[Finding], Compared]:
+    """Return what is new since a recorded baseline, or since a commit, and what it was compared with.
 
-    return _compare(checked, read_baseline(file), config)
-
-
-def compare_with_revision(checked: Checked, target: Target, revision: str, config: Config) -> tuple[Comparison, str]:
-    """Return what is new since a commit, and how to call that commit; its tree is analysed as a whole."""
+    What a suppression answers for comes along, marked as such.
+    """
+    from pipeline_guard.checks.report import read_below
     from pipeline_guard.git_history import Repository
+    from pipeline_guard.ratchet.compare import compare as compare_with
+    from pipeline_guard.ratchet.compared import Compared
+    from pipeline_guard.ratchet.store import read_baseline
+    from pipeline_guard.statements import Statements
 
     repository = Repository(str(target.root))
-    commit = repository.commit(revision)
-    comparison = _compare(checked, _baseline_of(repository, commit, target, config), config)
-    return comparison, f"{revision} ({repository.describe(commit)})"
+    update = None
+    if baseline_file is not None:
+        baseline, name = read_baseline(baseline_file), str(baseline_file)
+        update = shlex.join(["pipeline-guard", "baseline", "--update", "--output", name, os.path.relpath(target.root)])
+    else:
+        assert revision is not None
+        commit = repository.commit(revision)
+        baseline, name = _baseline_of(repository, commit, target, config), f"{revision} ({repository.describe(commit)})"
+    statements = Statements(read_below(pipeline_map.root))
+    comparison = compare_with(baseline, pipeline_map, findings, config, statements, repository)
+    suppressed = [finding for finding in findings if finding.suppressed and target.reports_on(finding.path)]
+    stale = tuple(comparison.stale) if baseline_file is not None else ()
+    return [*comparison.new, *suppressed], Compared(name, len(comparison.known), stale, update)
 
 
 def _baseline_of(repository: Repository, commit: str, target: Target, config: Config) -> Baseline:
@@ -65,21 +87,13 @@ def _baseline_of(repository: Repository, commit: str, target: Target, config: Co
     from pipeline_guard.ratchet.state import Baseline
 
     with temporary_folder() as name:
-        folder = Path(name).resolve()
+        # The copy lies below its settings as the project does, so that patterns of paths mean the same.
+        top = Path(name).resolve()
+        folder = top / config.prefix_of(target.root)
         if not export(repository, commit, config, folder):
             return Baseline()  # nothing was there yet: all there is today is new
-        # Patterns in the settings speak of the project's folder, which this is a copy of.
-        elsewhere = Target(folder, stands_for=target.root)
-        old = check_tree(elsewhere, config, show_progress=False, use_cache=False)
-        return old.baseline()
-
-
-def _compare(checked: Checked, baseline: Baseline, config: Config) -> Comparison:
-    from pipeline_guard.git_history import Repository
-    from pipeline_guard.ratchet.compare import compare
-
-    repository = Repository(checked.pipeline_map.root)
-    return compare(baseline, checked.pipeline_map, checked.findings, config, checked.statements, repository)
+        moved = dataclasses.replace(config, source=top / config.source.name) if config.source is not None else config
+        return check_tree(Target(folder), moved, show_progress=False, use_cache=False).baseline()
 
 
 def refuse_unreadable(checked: Checked) -> None:

@@ -223,6 +223,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
     ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
     ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
+    ``app`` names the app that the lane belongs to, where the settings declare apps.
     """
 
     name: str
@@ -236,13 +237,15 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[Site, ...] = ()
     policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
     policy_source: Literal["declared", "inferred"] = "inferred"
+    app: str = ""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was not analysed, and why.
 
     ``reason`` is one of "syntax", "encoding", "size", "unreadable", "recursion", "symlink", "unresolved-receiver",
-    "unresolved-configuration"; ``detail`` is a sentence for a person.
+    "unresolved-configuration", "contract" (the settings declare what the code does not have, or has under another
+    name; ``path`` is then the configuration file); ``detail`` is a sentence for a person.
     """
 
     path: str

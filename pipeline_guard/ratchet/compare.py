@@ -71,7 +71,7 @@ def compare(
     comparison = _compare(baseline, pipeline_map, findings, config, statements)
     if repository is None or not comparison.new or not config.is_selected(rollback.RULE):
         return comparison
-    reporter = Reporter(config, {rule.id: rule for rule in load_rules()}, statements)
+    reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
     for draft in rollback.rolled_back(repository, comparison.new, statements.read):
         reporter.add(rollback.RULE, draft, None)
     return comparison._replace(new=sorted([*reporter.findings(), *comparison.new], key=_by_place))
@@ -204,7 +204,7 @@ def _losses(
     statements: Statements,
 ) -> tuple[list[Finding], list[Finding]]:
     """Return the findings of PG904, and the new ones that are no mere consequence of them."""
-    reporter = Reporter(config, {rule.id: rule for rule in load_rules()}, statements)
+    reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
     unchanged = {(site.path, site.line) for _, (_, site) in watched.pairs}
     told_by_rules = {(finding.rule, finding.lane) for finding in new}
     for loss in losses(baseline, list(judged_lanes(pipeline_map)), told_by_rules):

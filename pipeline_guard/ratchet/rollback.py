@@ -65,9 +65,7 @@ def _equal(data: bytes, versions: Sequence[Version]) -> tuple[Version, Version, 
     return None
 
 
-def _nearly(
-    data: bytes, versions: Sequence[Version], repository: Repository
-) -> tuple[Version, Version, str] | None:
+def _nearly(data: bytes, versions: Sequence[Version], repository: Repository) -> tuple[Version, Version, str] | None:
     """Return the older version that this content is much nearer to than to the version it replaces."""
     lines = _lines(data)
     if _blob_name(data, len(versions[0].blob)) == versions[0].blob:

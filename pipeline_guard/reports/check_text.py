@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline_guard.findings import Finding, Fix
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
@@ -34,10 +35,11 @@ def render(
     *,
     group_by: str = "file",
     elsewhere: int = 0,
+    compared: Compared | None = None,
 ) -> None:
     """Print the findings in groups, a line that sums them up, and what was not looked at.
 
-    ``elsewhere`` is how many more there are in files that nobody asked about.
+    ``elsewhere`` is how many more there are in files that nobody asked about; ``compared`` what they are new to.
     """
     shown = _shown(findings)
     key: Callable[[Finding], str] = (lambda found: found.path) if group_by == "file" else (lambda found: found.rule)
@@ -48,7 +50,10 @@ def render(
         for finding in members:
             _show_finding(finding, pipeline_map.root, console)
         console.print()
-    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console)
+    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console, compared)
+    for sentence in (compared.sentence(), compared.stale_sentence()) if compared is not None else ():
+        if sentence:
+            console.print(styled(sentence, QUIET_STYLE), soft_wrap=True)
     console.print()
     coverage_text.render(pipeline_map, console)
 
@@ -106,7 +111,15 @@ def _fix(fix: Fix) -> str:
     return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
 
 
-def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: PipelineMap, console: Console) -> None:
+def _summary(
+    shown: list[Finding],
+    hidden: int,
+    elsewhere: int,
+    pipeline_map: PipelineMap,
+    console: Console,
+    compared: Compared | None,
+) -> None:
+    new = "new " if compared is not None else ""
     tail = []
     if hidden:
         tail.append(f"{hidden} suppressed")
@@ -117,7 +130,9 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         numbers = Counter(finding.severity for finding in shown)
         parts = [count(numbers[name], name) for name in ("error", "warning", "note") if numbers[name]]
         files = count(len({finding.path for finding in shown}), "file")
-        console.print(Text(f"{count(len(shown), 'finding')} in {files}: {', '.join(parts)}{aside}", style="bold red"))
+        console.print(
+            Text(f"{count(len(shown), f'{new}finding')} in {files}: {', '.join(parts)}{aside}", style="bold red")
+        )
         first = shown[0].rule
         console.print(
             Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
@@ -128,4 +143,4 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         console.print(Text(f"No Realtime session here: nothing to check{said}{aside}", style="bold"), soft_wrap=True)
     else:
         lanes = count(sum(map(words.is_realtime, pipeline_map.lanes)), "pipeline")
-        console.print(Text(f"No findings in {lanes}{aside}", style="bold green"))
+        console.print(Text(f"No {new}findings in {lanes}{aside}", style="bold green"))
