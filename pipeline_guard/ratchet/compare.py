@@ -33,6 +33,8 @@ _RELATED = (
 )
 # Rules whose findings stand where a cause arises, for all that it leads to.
 _ROOTED = frozenset({"PG207", "PG208"})
+# Rules that speak of every function that sends, once there is no one trigger.
+_FOLLOWS = frozenset({"PG201", "PG202", "PG203", "PG204", "PG205", "PG206", "PG303"})
 # Rules about code that does not run, or runs after one change of a setting.
 _DORMANT = frozenset({"PG105", "PG215", "PG304", "PG405"})
 _WEIGHT = {"error": 2, "warning": 1, "note": 0}
@@ -156,9 +158,7 @@ def _without_old_code(
     where it arises, once for all the calls between it and the send: where it goes, the next place on the same way is
     named instead, which ran and had the same cause before.
     """
-    was = {
-        (site.path, site.line): (old, mark) for old, (mark, site) in watched.pairs if old.statement == mark.statement
-    }
+    was = {(site.path, site.line): (old, mark) for old, (mark, site) in watched.pairs}
     stale = list(gone)
     left: list[Finding] = []
     moved: list[Finding] = []
@@ -170,7 +170,7 @@ def _without_old_code(
         elif finding.rule in _DORMANT and _NEARER[mark.state] <= _NEARER[old.state]:
             moved.append(finding)
             continue
-        elif finding.rule in _ROOTED and (old.state, old.cause) == (mark.state, mark.cause):
+        elif finding.rule in _ROOTED and _unchanged(old, mark):
             partner = next((known for known in stale if known.rule == finding.rule), None)
         if partner is None:
             left.append(finding)
@@ -178,6 +178,10 @@ def _without_old_code(
             stale.remove(partner)
             moved.append(finding)
     return left, moved, stale
+
+
+def _unchanged(old: Mark, new: Mark) -> bool:
+    return (old.statement, old.state, old.cause) == (new.statement, new.state, new.cause)
 
 
 def _with_history(new: Iterable[Finding], watched: Watched) -> list[Finding]:
@@ -205,12 +209,12 @@ def _losses(
 ) -> tuple[list[Finding], list[Finding]]:
     """Return the findings of PG904, and the new ones that are no mere consequence of them."""
     reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
-    unchanged = {(site.path, site.line) for _, (_, site) in watched.pairs}
+    unchanged = {(site.path, site.line) for old, (mark, site) in watched.pairs if _unchanged(old, mark)}
     told_by_rules = {(finding.rule, finding.lane) for finding in new}
     for loss in losses(baseline, list(judged_lanes(pipeline_map)), told_by_rules):
         draft = loss.draft
         if loss.part == "trigger":
-            follows = [f for f in new if f.rule in ("PG201", "PG202", "PG303") and f.lane == loss.lane.name]
+            follows = [f for f in new if f.rule in _FOLLOWS and f.lane == loss.lane.name]
             follows = [f for f in follows if f.rule == "PG202" or (f.path, f.line) in unchanged]
             new = [finding for finding in new if finding not in follows]
         reporter.add(RULE, draft, loss.lane)
@@ -247,6 +251,22 @@ def _woken(watched: Watched, told: set[tuple[str, int]]) -> Iterable[Draft]:
 
 
 def _engines(watched: Watched) -> Iterable[Draft]:
+    """Yield speech engines that answer requests outside of every Realtime call and were not there.
+
+    The rules say nothing of these, since no caller need ever hear them; but a pipeline of its own begins like this.
+    """
     for mark, site in watched.new:
-        if mark.apart and mark.kind in ENGINE_KINDS and mark.state in ("live", "flagged"):
-            yield at_site(site, f"{site.engine} is a speech engine that was not here when the baseline was recorded.")
+        if mark.apart and mark.kind in ENGINE_KINDS and (mark.state == "live" or _answers_requests(site)):
+            does = "transcribes" if mark.kind == "stt" else "speaks"
+            yield at_site(
+                site,
+                f"{site.engine} {does} here, outside of every Realtime session, and did not when the baseline was "
+                "recorded: a second speech pipeline begins like this. Where it has nothing to do with calls, record "
+                "the baseline anew.",
+                downgrade=True,
+            )
+
+
+def _answers_requests(site: Site) -> bool:
+    entry = site.reached_from[0].note if site.reached_from else ""
+    return entry.startswith("@") and " /" in entry  # a route with its path

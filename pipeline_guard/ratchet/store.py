@@ -19,7 +19,10 @@ def to_text(baseline: Baseline) -> str:
     table: dict[str, Any] = msgspec.to_builtins(baseline)
     parts = []
     for key, value in table.items():
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            rows = ",\n".join(f"    {_line(name)}: {_line(number)}" for name, number in value.items())
+            parts.append(f"  {_line(key)}: {{\n{rows}\n  }}" if rows else f"  {_line(key)}: {{}}")
+        elif isinstance(value, (list, tuple)):
             rows = ",\n".join(f"    {_line(row)}" for row in value)
             parts.append(f"  {_line(key)}: [\n{rows}\n  ]" if rows else f"  {_line(key)}: []")
         else:
