@@ -49,11 +49,18 @@ class CallSession:
                 await self.answer_tool(event)
 
     async def answer_tool(self, event) -> None:
-        await self.realtime.send(json.dumps({"type": "conversation.item.create", "item": {"call_id": event["call_id"]}}))
+        item = {"type": "function_call_output", "call_id": event["call_id"], "output": "done"}
+        await self.realtime.send(json.dumps({"type": "conversation.item.create", "item": item}))
         await self.realtime.send(json.dumps({"type": "response.create"}))
 """
 KNOWN = '        await self.realtime.send(json.dumps({"type": "response.create"}))\n'
 ANOTHER_METHOD = "    def is_open(self) -> bool:\n        return self.realtime.open\n\n"
+ONE_LINE = 'send(json.dumps({"type": "response.create"}))'
+FORMATTED = """send(
+            json.dumps(
+                {'type': 'response.create',},
+            ),
+        )"""
 APP = HEAD + SESSION + TAIL
 TOOL_SEND = SESSION.rindex(KNOWN)
 
@@ -75,10 +82,10 @@ def test_a_recorded_backend_passes(tmp_path: Path) -> None:
     ("name", "after"),
     [
         ("100 lines above", HEAD + "# one more line\n" * 100 + SESSION + TAIL),
-        ("formatted", APP.replace('send(json.dumps({"type": "response.create"}))', "send(\n            json.dumps(\n                {'type': 'response.create',},\n            ),\n        )")),
+        ("formatted", APP.replace(ONE_LINE, FORMATTED)),
         ("a comment behind it", APP.replace(KNOWN, KNOWN[:-1] + "  # the answer\n")),
         ("one level deeper", HEAD + SESSION[:TOOL_SEND] + "        if True:\n    " + KNOWN + TAIL),
-        ("class and function renamed", APP.replace("CallSession", "PhoneCall").replace("answer_tool", "send_tool_result")),
+        ("class and function renamed", APP.replace("CallSession", "PhoneCall").replace("answer_tool", "on_tool")),
         ("another method above", APP.replace("    async def configure", ANOTHER_METHOD + "    async def configure", 1)),
         ("written with carriage returns", APP.replace("\n", "\r\n")),
     ],
@@ -211,7 +218,8 @@ class CallSession:
             await self.realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": chunk}))
 """
 SECOND_SEND = """            if self.held_back:
-                await self.realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": self.held_back.pop()}))
+                old = self.held_back.pop(0)
+                await self.realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": old}))
 """
 QUEUE_TAIL = """
     async def read_frames(self, twilio) -> None:

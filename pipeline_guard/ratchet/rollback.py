@@ -88,7 +88,7 @@ def _nearly(data: bytes, versions: Sequence[Version], repository: Repository) ->
                 best = (distance, version)
     if best is None or best[0] > NEAR * change:
         return None
-    return best[1], replaced, f"is, but for {best[0]} lines of {change} that changed, at the content"
+    return best[1], replaced, f"is, but for {best[0]} of {change} changed lines, at the content"
 
 
 def _draft(
