@@ -17,7 +17,7 @@ from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.toml_files import TomlError, read_toml
 
-_KINDS = ("audio_send", "response_create", "auto_response")
+_KINDS = ("audio_send", "response_create", "response_cancel", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes"}),
     "connection": frozenset({"name", "paths", "names", "calls", "modules", "receivers", "provider"}),
@@ -62,12 +62,16 @@ class Event:
 
 @dataclass(frozen=True)
 class SdkCall:
-    """A method of a connection object and what calling it means."""
+    """A method of a connection object and what calling it means.
+
+    ``gated``: it lets no second response through, whoever calls it.
+    """
 
     method: str
     kind: str
     keyword: str | None = None
     content: str | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ class Vocabulary:
 
     def _add_connection(self, entry: Mapping[str, Any]) -> None:
         calls = tuple(
-            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"))
+            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"), call.get("gated", False))
             for call in entry.get("calls", ())
         )
         self.connections.append(

@@ -273,7 +273,7 @@ def test_rules_and_explain(run: Runner) -> None:
     for words in ("What the caller hears", "Why", "What to do", "Found: A tool handler", "Not found: Greeting"):
         assert words in explained.out
     assert run("explain", "response-create-outside-trigger").out == explained.out
-    assert "did you mean 'PG20" in run("explain", "PG209").err
+    assert "did you mean 'PG2" in run("explain", "PG200").err
 
 
 def test_demo_is_about_the_bundled_backend_whatever_the_settings_around(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, guards, hearing, responses, suppressions, voices
+from pipeline_guard.checks import audio, coroutines, gate, guards, hearing, responses, suppressions, turns, voices
 from pipeline_guard.checks.report import Draft, Reporter, read_below
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -17,6 +17,8 @@ LANE_CHECKS: dict[str, LaneCheck] = {
     **audio.CHECKS,
     **responses.CHECKS,
     **guards.CHECKS,
+    **turns.CHECKS,
+    **coroutines.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
 }

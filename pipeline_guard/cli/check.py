@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "markdown", "prompt")
 
 
-@click.command("check")
+@click.command("check", short_help="Report what breaks the contract.")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[PATH]...")
 @click.option(
     "--format",
@@ -55,6 +55,7 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
 )
 @click.option("--since", metavar="REV", help="Report only what is added, or lost, since a commit.")
 @click.option("--fail-on-stale", is_flag=True, help="Fail as well where the baseline knows more than there is.")
+@click.option("--full", is_flag=True, help="Tell every finding with its code and path, also the many of one rule.")
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
 @no_cache_option
@@ -69,6 +70,7 @@ def command(
     baseline_file: Path | None,
     since: str | None,
     fail_on_stale: bool,
+    full: bool,
     config_file: Path | None,
     quiet: bool,
     no_cache: bool,
@@ -76,8 +78,11 @@ def command(
 ) -> int:
     """Check that the backend in PATH has one audio path in and one response trigger.
 
-    PATH is a project's folder (the current one when left out).  For single files, or several paths, the whole project
-    around them is judged and the findings in them are reported; with --baseline or --since, whatever is new anywhere.
+    PATH is a project's folder; when left out, the current one.  For a file, several paths or a folder inside a project,
+    the whole project is judged and the findings in what was named are reported; with --baseline or --since, whatever is
+    new anywhere.
+
+    Exit codes: 0 clean, 1 findings, 2 usage or configuration error, 3 internal error.
     """
     from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
@@ -97,7 +102,7 @@ def command(
         findings = [finding for finding in everywhere if target.reports_on(finding.path)]
     # What a change breaks may lie in a file it does not touch, so a comparison is never limited to some files.
     elsewhere = 0 if compared is not None else len(everywhere) - len(findings)
-    show = Show(findings, pipeline_map, group_by, elsewhere, compared)
+    show = Show(findings, pipeline_map, group_by, elsewhere, full, compared)
     if output_format == "text" and output_file is None:
         _print_text(show, quiet=quiet, no_color=no_color)
     else:
@@ -141,12 +146,13 @@ class Show(NamedTuple):
     pipeline_map: PipelineMap
     group_by: str
     elsewhere: int
+    full: bool
     compared: Compared | None
 
 
 def _print_text(show: Show, *, quiet: bool, no_color: bool) -> None:
     from pipeline_guard.reports import check_text
-    from pipeline_guard.reports.terminal import make_console
+    from pipeline_guard.reports.terminal import clean, make_console
 
     console = make_console(no_color=no_color)
     if quiet:
@@ -158,8 +164,11 @@ def _print_text(show: Show, *, quiet: bool, no_color: bool) -> None:
             console,
             group_by=show.group_by,
             elsewhere=show.elsewhere,
+            full=show.full,
             compared=show.compared,
         )
+        if Path(show.pipeline_map.root).resolve() != Path.cwd():
+            console.print(f"Paths count from {clean(show.pipeline_map.root)}", soft_wrap=True)
 
 
 def _text(show: Show, *, quiet: bool) -> str:

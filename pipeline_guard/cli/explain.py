@@ -41,7 +41,7 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
     return [CompletionItem(rule.id, help=rule.title) for rule in load_rules() if rule.id.startswith(start)]
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say what a rule means and what to do.")
 @click.argument("rule", metavar="RULE", shell_complete=_complete)
 @no_color_option
 def command(rule: str, no_color: bool) -> int:

@@ -58,6 +58,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
     an ``except``), not one above or below, ``event`` names the server event in whose branch it stands.
 
+    Of a response: ``dropped`` says how its coroutine is lost (a "statement" of its own, a "name" nobody reads, handed
+    as a "callee" to what only calls it), ``own_loop`` what runs it on another event loop than the session's,
+    ``per_tool`` that it runs once per tool call (in a "loop" over them, or for each "item" event), ``after_cancel`` is
+    the way from a ``response.cancel`` to it that waits for nothing.
+
     ``value`` of a speech-to-text site says where its text goes ("feeds_back" into the conversation, "log_only",
     "unknown"), and ``effects`` how: the way of the text to what it changes.  ``beside`` says where a TwiML verb stands
     to the stream; ``flag`` names the environment variable or setting that must be changed before the site runs;
@@ -88,6 +93,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     beside: Beside | None = None
     flag: str | None = None
     marked: bool = False
+    dropped: Literal["statement", "name", "callee"] | None = None
+    own_loop: str | None = None
+    per_tool: Literal["loop", "item"] | None = None
+    after_cancel: tuple[Step, ...] = ()
 
 
 def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
@@ -191,7 +200,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """A function through which responses are created: it sends ``response.create`` itself."""
+    """A function through which responses are created: it sends ``response.create`` itself.
+
+    ``text_only``: all that it sends asks for text, not for speech.
+    ``uncorrelated`` are the sends without an ``event_id``; ``threads`` the places in which several threads come to it
+    although nothing locks its guard.
+    """
 
     symbol: str
     path: str
@@ -204,10 +218,28 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
     gate: Gate = Gate()
+    text_only: bool = False
+    uncorrelated: tuple[Step, ...] = ()
+    threads: tuple[Step, ...] = ()
+
+
+class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """A second answer to one utterance: the event and the site that ask for it, and those that have asked before.
+
+    The sites are given by their place: (path, line, column).
+    """
+
+    event: str
+    place: tuple[str, int, int]
+    first_event: str
+    first_place: tuple[str, int, int]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio."""
+    """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio.
+
+    ``one_tool`` says that it turns parallel tool calls off.
+    """
 
     symbol: str
     path: str
@@ -216,12 +248,15 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     value: AutoResponse
     text_only: bool = False
+    one_tool: bool = False
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One pipeline: the sites that meet in one call of one app.  Sibling apps in a repository are separate lanes.
 
     ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
+    ``double_turns`` are the utterances that are answered twice, ``endless`` the triggers and their wrappers that only
+    ever call themselves, each as the way round.
     ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
     ``app`` names the app that the lane belongs to, where the settings declare apps.
     """
@@ -235,6 +270,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...] = ()
     sessions: tuple[Session, ...] = ()
     sites: tuple[Site, ...] = ()
+    double_turns: tuple[DoubleTurn, ...] = ()
+    endless: tuple[tuple[Step, ...], ...] = ()
     policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
     policy_source: Literal["declared", "inferred"] = "inferred"
     app: str = ""

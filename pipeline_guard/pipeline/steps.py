@@ -96,9 +96,10 @@ def _analyse(
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
     apps = Apps(config, root)
-    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps, finder.relays.functions)
     engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
-    members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
+    apart = ENGINE_KINDS | {"response_cancel"}  # a cancel makes no lane and is no site: it is read beside a create
+    members = assembler.lanes([hop for hop in hops if hop.kind not in apart], configs)
     verbs = TwimlFinder(graph, vocabulary).run()
     realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
     transcripts = TranscriptReader(

@@ -73,9 +73,9 @@ class Markers:
     def names(self) -> Iterable[str]:
         return self._by_name()
 
-    def effects(self, func: Func, op: int, marker: Marker) -> Iterator[bool | None]:
+    def effects(self, func: Func, op: int, marker: Marker, depth: int = EFFECT_DEPTH) -> Iterator[bool | None]:
         """Yield what an operation, or a function that it calls, does to a marker: True where it ends up idle."""
-        for where, _, change in self._effects_of(func, op, EFFECT_DEPTH):
+        for where, _, change in self._effects_of(func, op, depth):
             if change.place.name == marker.name and self._is_same(marker, change.place, where):
                 yield matches(marker.idle, change.state)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.gate.asks import Ask
-from pipeline_guard.pipeline.gate.clauses import waited_for
+from pipeline_guard.pipeline.gate.clauses import on_one_run, waited_for
 from pipeline_guard.pipeline.gate.markers import Marker, Markers
 from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Step
@@ -96,25 +96,14 @@ class RaceReader:
 
     def _marks(self, func: Func, target: int, marker: Marker) -> list[int]:
         """Return the operations on the way through ``target`` that turn the marker busy."""
-        block = func.ir.ops[target].block
         return [
             op
             for op in range(len(func.ir.ops))
             if not func.is_dead(op)
-            and not func.exclusive(func.ir.ops[op].block, block)
             and not self._in_handler(func, op, target)
-            and self._near(func, op, target)
+            and on_one_run(func, op, target)
             and any(idle is False for idle in self.markers.effects(func, op, marker))
         ]
-
-    def _near(self, func: Func, op: int, target: int) -> bool:
-        """Say whether an operation lies on one run with the target: not in an arm that leaves, not in another loop."""
-        around = set(func.ancestors(func.ir.ops[target].block))
-        for block in func.ancestors(func.ir.ops[op].block):
-            entry = func.ir.blocks[block]
-            if block not in around and entry.leaves and entry.kind in ("if", "else", "case", "except") and op < target:
-                return False
-        return True
 
     @staticmethod
     def _in_handler(func: Func, op: int, target: int) -> bool:
@@ -128,9 +117,7 @@ class RaceReader:
         found = []
         for op in range(check + 1, mark):
             value = func.ir.ops[op].value
-            if value is None or func.is_dead(op) or not self._near(func, op, mark):
-                continue
-            if func.exclusive(func.ir.ops[op].block, func.ir.ops[mark].block):
+            if value is None or func.is_dead(op) or not on_one_run(func, op, mark):
                 continue
             if any(type(node) is ir.Await for node in walk(value)):
                 found.append(op)
