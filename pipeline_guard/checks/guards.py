@@ -79,33 +79,32 @@ def check_then_send_race(lane: Lane) -> Iterator[Draft]:
             step = gate.swallowed[0]
             yield at_step(
                 step,
-                f"when the send fails, the error is caught here and {_names(gate)} stays set: every later turn finds a "
+                f"when the send fails, the error is caught here and {gate.pending_marker} stays set: every later turn finds a "
                 "response that does not exist, and the agent is silent for the rest of the call.",
                 (*gate.marks, *trigger.sites, step),
             )._replace(downgrade=True)
 
 
 def _race(gate: Gate) -> str:
-    name = _names(gate)
     if gate.race == "awaited":
         where = ", ".join(str(step.line) for step in gate.awaited)
         return (
-            f"{name} is asked here and set at line {gate.marks[0].line}, but line {where} awaits in between: a second "
+            f"{_is_asked(gate)} here, and {gate.pending_marker} set at line {gate.marks[0].line}, but line {where} awaits in between: a second "
             f"trigger runs meanwhile, passes the same check, and the server refuses its request ({_REFUSED})."
         )
     if gate.race == "late":
         return (
-            f"{name} is set only when the send has returned (line {gate.marks[0].line}): a trigger that runs while the "
+            f"{gate.pending_marker} is set only when the send has returned (line {gate.marks[0].line}): a trigger that runs while the "
             "send waits passes the same check. Set it before the send."
         )
     if gate.race == "dropped":
         return (
-            f"{name} is set before the send but given up as soon as the send returns: until response.created arrives, "
+            f"{gate.pending_marker} is set before the send but given up as soon as the send returns: until response.created arrives, "
             f"a second trigger passes the check, and the server refuses its request ({_REFUSED})."
         )
     until = "set when response.created arrives" if gate.set_on_created else "not set before the send"
     return (
-        f"{name} is asked here, but {until}: one turn is sent, the next comes within the round trip and still finds "
+        f"{_is_asked(gate)} here, but {until}: one turn is sent, the next comes within the round trip and still finds "
         f"no response, and the server refuses the second request ({_REFUSED}). Set a pending marker before the send."
     )
 
@@ -226,6 +225,10 @@ def _judged(lane: Lane) -> list[Trigger]:
 def _is_dedicated(trigger: Trigger) -> bool:
     """Say whether a function is there to create responses, not one that handles every event and sends among them."""
     return any(word in trigger.symbol.lower() for word in ("response", "reply", "respond", "speak", "trigger"))
+
+
+def _is_asked(gate: Gate) -> str:
+    return f"{_names(gate)} {'are' if len(gate.markers) > 1 else 'is'} asked"
 
 
 def _names(gate: Gate) -> str:

@@ -12,6 +12,7 @@ from pipeline_guard import __version__
 
 COMMANDS: dict[str, str] = {
     "check": "pipeline_guard.cli.check",
+    "baseline": "pipeline_guard.cli.baseline",
     "map": "pipeline_guard.cli.map",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",

@@ -94,7 +94,8 @@ class Asks:
             return False
         if follows.ends and follows.begins:
             return True
-        if follows.directly and any(self.marks(func, marker, target) for func, target in around.items()):
+        places = [(f, target) for f, target in around.items() if target is not None or f is not marker.scope]
+        if follows.directly and any(self.marks(func, marker, target) for func, target in places):
             return True
         return marker.name in self.contract_names or self.vocabulary.is_guard_name(marker.name)
 
@@ -112,9 +113,13 @@ class Asks:
                 begins = begins or (bool(events & CREATED) and not write.idle)
                 ends = ends or (bool(events & DONE) and write.idle)
                 early = early or (bool(events & PARTS) and write.idle)
-                wrong = wrong or (bool(events & (DONE | PARTS)) and not write.idle)
+                here = any(way.events & (DONE | PARTS) and len(way.calls) == 1 for way in ways)
+                wrong = wrong or (here and not write.idle)
             # What a test lets through while it is set is a guard only if the end of a response sets it.
-            inverted = (wrong and not ends) or (marker.idle.kind == "truthy" and (wrong or not ends))
+            inverted = wrong and not ends
+            if marker.idle.kind == "truthy":
+                first = self.markers.first_states(marker)
+                inverted = wrong or not ends or not (True in first or (begins and not first))
             self._follows[marker] = Follows(begins, ends or (begins and early), directly, inverted)
         return self._follows[marker]
 

@@ -94,6 +94,7 @@ class GateReader:
             bypass=crossing.name,
             problem=problem,
             race=race.kind,
+            pending_marker=race.marker if race.marks else None,
             certain=track.certain,
             checks=self._steps((ask.test.func, ask.test.op) for ask in asks),
             unchecked=tuple(dict.fromkeys(verdict.open)),
