@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "explain": "pipeline_guard.cli.explain",
     "demo": "pipeline_guard.cli.demo",
     "simulate": "pipeline_guard.cli.simulate",
+    "audit-log": "pipeline_guard.cli.audit_log",
 }
 
 
