@@ -192,6 +192,8 @@ def _balance_check(call: CallLedger) -> CallCheck:
         turns += f" ({call.answered_together} answered together with another)"
     asked = ", ".join(f"{count} {kind}" for kind, count in _asked(call))
     detail = f"{call.created} responses, {turns}, {call.asked} triggers" + (f" ({asked})" if asked else "")
+    if call.created_after_end:
+        detail += f"; {call.created_after_end} more responses after the call ended"
     if call.unasked:
         return CallCheck(name, "fail", f"{detail}: {call.unasked} that nobody asked for")
     if call.unanswered:
@@ -201,7 +203,7 @@ def _balance_check(call: CallLedger) -> CallCheck:
 
 def _asked(call: CallLedger) -> Iterator[tuple[str, int]]:
     if call.inferred_greetings:
-        yield "greeting", call.inferred_greetings
+        yield "greeting without a line of its own", call.inferred_greetings
     for kind, count in sorted(call.triggers.items()):
         if kind != "turn" and count:
             yield kind, count

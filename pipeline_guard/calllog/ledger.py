@@ -52,6 +52,7 @@ class CallLedger:
     created: int = 0
     done: int = 0
     inferred_greetings: int = 0
+    created_after_end: int = 0
     answered_together: int = 0
     unasked: int = 0
     active_errors: int = 0
@@ -241,11 +242,12 @@ class CallLedger:
     def _response_created(self, hit: Hit, line: int, seconds: float | None, reason: str) -> Verdict | None:
         if self._said_before(hit, self._responses, "response_created"):
             return Verdict("response, same")
-        self.created += 1
         self._pending_forms.clear()
         if self.ended_at is not None:
+            self.created_after_end += 1
             self._problem("response after hang-up", line, "a response was created after the call ended", "warning")
             return Verdict("AFTER HANG-UP", "warning")
+        self.created += 1
         if self._waiting_triggers:
             self._waiting_triggers -= 1
             return Verdict(f"response {self.created}")
@@ -322,7 +324,16 @@ class CallLedger:
 
 
 _SUMS = (
-    *("turns", "created", "done", "inferred_greetings", "answered_together", "unasked", "active_errors"),
+    *(
+        "turns",
+        "created",
+        "done",
+        "inferred_greetings",
+        "answered_together",
+        "unasked",
+        "created_after_end",
+        "active_errors",
+    ),
     *("guard_skips", "_waiting_turns", "_waiting_triggers", "_hits"),
 )
 _PLAIN = {

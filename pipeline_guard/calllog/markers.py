@@ -74,13 +74,18 @@ class Markers:
         self.markers = tuple(_marker(entry) for entry in table["marker"])
         self.reasons = tuple((entry["kind"], tuple(entry["words"])) for entry in table["reason"])
         self.literals = _shortest({literal.encode() for marker in self.markers for literal in marker.any})
+        by_literal: dict[str, list[int]] = {}
+        for number, marker in enumerate(self.markers):
+            for literal in marker.any:
+                by_literal.setdefault(literal, []).append(number)
+        self._by_literal = tuple((literal, tuple(numbers)) for literal, numbers in by_literal.items())
 
     def find(self, text: str) -> list[Hit]:
         """Return what a line says, in order."""
+        worth = {number for literal, numbers in self._by_literal if literal in text for number in numbers}
         found: list[tuple[int, int, Hit]] = []
-        for marker in self.markers:
-            if not any(literal in text for literal in marker.any):
-                continue
+        for number in sorted(worth):
+            marker = self.markers[number]
             for match in marker.pattern.finditer(text):
                 if any(start < match.end() and match.start() < end for start, end, _ in found):
                     continue

@@ -67,6 +67,7 @@ def call_as_json(call: CallLedger) -> dict[str, Any]:
         "responses_done": dict(call.statuses),
         "triggers": {kind: count for kind, count in call.triggers.items() if count},
         "inferred_greetings": call.inferred_greetings,
+        "responses_after_end": call.created_after_end,
         "answered_together": call.answered_together,
         "unanswered_turns": call.unanswered,
         "balance": call.balance,
