@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
     "simulate": "pipeline_guard.cli.simulate",
+    "audit-log": "pipeline_guard.cli.audit_log",
     "completion": "pipeline_guard.cli.completion",
 }
 
