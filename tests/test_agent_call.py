@@ -17,7 +17,7 @@ from pipeline_guard.certify import virtual_time
 from pipeline_guard.certify.contract_call import Outcome
 from pipeline_guard.certify.faults import KINDS, parse_fault
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
-from pipeline_guard.certify.realtime.script import Reply, Script, Situation, Speech, ToolCall, sequence
+from pipeline_guard.certify.realtime.script import Reply, Script, Speech, ToolCall, sequence
 from pipeline_guard.certify.record import Entry
 from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
