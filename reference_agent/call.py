@@ -61,7 +61,7 @@ class CallSession:
         self.stats_audio_blocked = 0
         self.user_has_spoken = False
         self.outcome: str | None = None
-        self._greeted = False
+        self._owed: str | None = None
         self._connected = asyncio.Event()
         self._replayed = asyncio.Event()
         self._session_began = self._requested_at = 0.0
@@ -143,7 +143,7 @@ class CallSession:
         A trigger that is skipped stays owed: the gate answers it once, after response.done, unless the response that
         was in progress already had it in its context.
         """
-        request = self.gate.trigger(reason, self._now())
+        self.gate.owe(reason)
         if self.active_response_id is not None:
             logger.warning(
                 "[RESPONSE GUARD] Active response in progress (%s) – skipping new response (%s)",
@@ -151,6 +151,9 @@ class CallSession:
                 reason,
             )
             return
+        if self.gate.pending_response is not None:
+            return
+        request = self.gate.trigger(reason, self._now())
         if request is None:  # requested and not created yet, or no session
             self.log.write("trigger_skipped", call=self.call_sid, reason=reason, phase=self.gate.phase.name)
             return
@@ -161,14 +164,12 @@ class CallSession:
 
     async def _tell_gate(self, event: ev.Event) -> None:
         for action in self.gate.handle(event, self._now()):
-            if isinstance(action, ev.Answer):
-                await self.trigger_response(action.reason)
-            else:
-                await self._carry_out(action)
+            await self._carry_out(action)
 
     async def _carry_out(self, action: ev.Action) -> None:
-        """Do what the gate asks for besides answering."""
-        if isinstance(action, ev.Cancel):
+        if isinstance(action, ev.Answer):
+            self._owed = action.reason  # answered as soon as this event has been dealt with
+        elif isinstance(action, ev.Cancel):
             named = {"response_id": action.response_id} if action.response_id else {}
             await self._send({"type": "response.cancel", "event_id": action.event_id, **named})
         elif isinstance(action, ev.Discard):
@@ -194,18 +195,27 @@ class CallSession:
                     attempt = 0
                     while True:
                         await self._on_event(await client.receive())
+                        await self._answer_what_is_owed()
             except ConnectionLost as lost:
                 logger.warning("[REALTIME] Connection lost in session %d: %s", self.epoch, lost)
                 self.log.write("connection_lost", call=self.call_sid, epoch=self.epoch, why=str(lost))
             except SessionRefused as refused:
                 return await self._give_up(str(refused))
             self._connected.clear()
+            self._owed = None  # the gate remembers
             self.gate.handle(ev.Disconnected(), self._now())
         return await self._give_up("no connection to the model")
 
+    async def _answer_what_is_owed(self) -> None:
+        """Answer what the gate said is owed, now that nothing is active."""
+        if self._owed is not None:
+            reason, self._owed = self._owed, None
+            await self.trigger_response(reason)
+
     async def _begin(self, client: RealtimeClient) -> None:
         """Configure a session and tell it the conversation; audio follows only then, and responses after that."""
-        await client.configure(session_settings(self.settings))
+        await client.send_event({"type": "session.update", "session": session_settings(self.settings)})
+        await client.configured()
         for item in self.dialogue.conversation.replay():
             await client.send_event({"type": "conversation.item.create", "item": item})
         self.client, self._session_began = client, self._now()

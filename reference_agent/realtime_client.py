@@ -138,9 +138,8 @@ class RealtimeClient:
             await client.close()
             await openai.close()
 
-    async def configure(self, session: Mapping[str, Any]) -> None:
-        """Configure the session and wait until it is.  Raises ConnectionLost, SessionRefused."""
-        await self.send_event({"type": "session.update", "event_id": "configure", "session": dict(session)})
+    async def configured(self) -> None:
+        """Wait until the session is configured.  Raises ConnectionLost, SessionRefused."""
         try:
             await asyncio.wait_for(self._configured(), CONFIGURED_WITHIN)
         except asyncio.TimeoutError:
@@ -153,7 +152,11 @@ class RealtimeClient:
                 return
             if event.type == "error" and event.error is not None:
                 code = event.error.known_code
-                raise SessionRefused(code) if code in FATAL or event.error.event_id else ConnectionLost(code)
+                raise (
+                    SessionRefused(code)
+                    if code in FATAL or event.error.type == "invalid_request_error"
+                    else ConnectionLost(code)
+                )
 
     async def send_audio_chunk(self, payload: str) -> None:
         """Send base64 μ-law of the caller, as Twilio delivered it."""

@@ -132,7 +132,7 @@ class GateStates:
             self.active.append(gate.active_response_id)
             active = gate.active_response_id
             self.playable.append(active is not None and gate.may_play(active))
-            self.pending.append(getattr(gate, "requested", None) is not None)
+            self.pending.append(getattr(gate, "pending_response", None) is not None)
         return index
 
     def trigger(self, index: int, reason: str) -> Step:
