@@ -606,8 +606,7 @@ def test_the_prompt_verifies_what_was_checked(findings: list[Finding], project: 
 
 
 def test_paths_count_from_the_top_of_the_repository(findings: list[Finding], tmp_path: Path) -> None:
-    # The map's root is the folder that was scanned: an app with its own dependencies in a larger repository.
-    (tmp_path / "requirements.txt").write_text("", encoding="utf-8")
+    # The map's root is the folder that was scanned.
     (tmp_path.parent / ".git").mkdir()
     try:
         assert repository_prefix(str(tmp_path)) == f"{tmp_path.name}/"

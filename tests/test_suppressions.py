@@ -24,7 +24,7 @@ from pipeline_guard.pipeline.build import analyse
 from pipeline_guard.pipeline.model import Remark
 
 IGNORE = "# pipeline-guard: ignore[PG201] asked for by ops"
-SEND = 'await self.realtime.send(json.dumps({"type": "response.create"}))'
+SEND = 'await self.realtime.send(json.dumps({"type": "response.create", "event_id": "e"}))'
 START = """
 import asyncio
 import json
@@ -48,7 +48,7 @@ class CallSession:
     async def trigger_response(self, reason: str) -> None:
         if self.active_response_id is None and not self.pending:
             self.pending = True
-            await self.realtime.send(json.dumps({"type": "response.create"}))
+            await self.realtime.send(json.dumps({"type": "response.create", "event_id": reason}))
 
     async def on_tool_call(self, call_id: str) -> None:
         note = call_id
@@ -63,8 +63,8 @@ END = """
                 self.active_response_id = None
             elif event["type"] == "input_audio_buffer.committed":
                 await self.trigger_response("user_turn")
-            elif event["type"] == "response.function_call_arguments.done":
-                await self.on_tool_call(event["call_id"])
+            elif event["type"] == "response.output_item.added":
+                await self.on_tool_call(event["item"]["call_id"])
 
 
 @app.websocket("/media-stream")

@@ -113,7 +113,7 @@ class OpenAISimulator:
             ping_interval=None,
             ssl=self.ssl,
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -12,12 +12,14 @@ from pipeline_guard import __version__
 
 COMMANDS: dict[str, str] = {
     "check": "pipeline_guard.cli.check",
+    "baseline": "pipeline_guard.cli.baseline",
     "map": "pipeline_guard.cli.map",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
     "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
     "simulate": "pipeline_guard.cli.simulate",
+    "audit-log": "pipeline_guard.cli.audit_log",
     "completion": "pipeline_guard.cli.completion",
 }
 

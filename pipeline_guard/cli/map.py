@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def command(path: Path, output_format: str, config_file: Path | None, no_cache: bool, no_color: bool) -> int:
     """Show how audio and responses travel through the backend in PATH.
 
-    PATH is a project's folder; when left out, the current one.  For a file or a folder inside a project, the whole
-    project is read and the pipelines that run through what was named are shown.
+    PATH is a project's folder; when left out, the current one.  For a file, the whole project around it is read and the
+    pipelines that run through the file are shown.
     """
     from pipeline_guard.cli.run import build_map, settings_for
     from pipeline_guard.cli.target import resolve_target

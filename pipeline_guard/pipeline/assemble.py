@@ -59,7 +59,7 @@ class Assembler:
         self.guard_names: frozenset[str] = frozenset()
         self.gate_readers: dict[frozenset[str], GateReader] = {}
         self.vocabulary = vocabulary
-        self.conduct = ConductReader(graph, reach, self.guards, apps.active_response_names, chains.hops, relays)
+        self.conduct = ConductReader(graph, reach, self.guards, chains.hops, relays)
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
         """Return the lanes, those with live sites first, each with what it was made of."""
@@ -109,6 +109,7 @@ class Assembler:
         self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
         if self.guard_names not in self.gate_readers:
             self.gate_readers[self.guard_names] = GateReader(self.graph, self.vocabulary, self.guard_names)
+        self.conduct.declare(self.guard_names)
         lane = self._lane(provider, group.hops, group.configs, causes)
         if group.app is None:
             return lane

@@ -48,22 +48,31 @@ class ConductReader:
         graph: CallGraph,
         reach: Reachability,
         guards: GuardReader,
-        names: frozenset[str],
         hops: Iterable[Hop],
         relays: Iterable[Func],
     ) -> None:
         self.graph = graph
         self.evaluator = graph.evaluator
+        self.reach = reach
+        self.guards = guards
         self.relays = list(relays)
-        own = [hop for hop in hops if not (hop.sinks and all(self._is_aside(sink) for sink in hop.sinks))]
-        waits = Waits(graph, guards, names)
-        branches = Branches(graph.evaluator)
         self.coroutines = Coroutines(graph, reach)
-        self.cancels = Cancels(graph, waits, own)
-        self.tools = PerToolReader(branches, reach.pumps, self.cancels)
-        self.turns = Turns(graph, branches, waits, guards, self.cancels)
         self.threads = Threads(graph)
         self.recursion = Recursion(graph)
+        self.branches = Branches(graph.evaluator)
+        self.hops = [hop for hop in hops if not (hop.sinks and all(self._is_aside(sink) for sink in hop.sinks))]
+        self.names: frozenset[str] | None = None
+        self.declare(frozenset())
+
+    def declare(self, names: frozenset[str]) -> None:
+        """Take names for those of the flag "a response is active", as the contract declares them."""
+        if self.names == names:
+            return
+        self.names = names
+        waits = Waits(self.graph, self.guards, names)
+        self.cancels = Cancels(self.graph, waits, self.hops)
+        self.tools = PerToolReader(self.branches, self.reach.pumps, self.cancels)
+        self.turns = Turns(self.graph, self.branches, waits, self.guards, self.cancels)
 
     def of(self, hop: Hop, cause: Cause) -> Conduct:
         """Return the conduct of a hop of kind "response_create"."""

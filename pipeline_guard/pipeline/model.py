@@ -33,6 +33,7 @@ AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
 Policy = Literal["client", "server"]
 # Where a TwiML verb stands to the stream of its document; "update": it is given to a running call.
 Beside = Literal["before", "after", "update"]
+Overflow = Literal["grows", "waits"]
 # The note of a call that is dormant though its own place runs.
 NOT_HERE = "what it calls can never send"
 
@@ -110,7 +111,9 @@ def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue, deque or buffer on the way of caller audio (or of typed events) to Realtime.
 
-    ``extra`` marks an audio queue beside the lane's own.
+    ``extra`` marks an audio queue beside the lane's own.  ``overflow`` says what happens when the model takes audio
+    more slowly than the caller gives it: it "grows" without end, the handler of frames "waits" (at ``waits``), or None
+    where frames are dropped or nothing is sure.
     """
 
     name: str
@@ -124,6 +127,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     producers: tuple[Step, ...] = ()
     consumers: tuple[Step, ...] = ()
     extra: bool = False
+    overflow: Overflow | None = None
+    waits: tuple[Step, ...] = ()
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,10 +227,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[str, ...] = ()
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
-    gate: Gate = Gate()
-    text_only: bool = False
     uncorrelated: tuple[Step, ...] = ()
     threads: tuple[Step, ...] = ()
+    gate: Gate = Gate()
+    text_only: bool = False
 
 
 class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +243,42 @@ class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
     place: tuple[str, int, int]
     first_event: str
     first_place: tuple[str, int, int]
+
+
+class Misuse(msgspec.Struct, frozen=True, kw_only=True):
+    """A place where a lane uses the protocol, the SDK or its own functions in a way that does not work.
+
+    ``what`` says it in words for a person.  "manual_commit" closes a turn that turn detection closes as well,
+    "audio_item" puts audio into the conversation past the audio buffer (``alone``: the lane has no other audio), a
+    "beta_name" belongs to the retired protocol, "sdk_reconnect" lets the SDK send again what is queued, "bad_call"
+    raises TypeError, "cancel_without_id" cancels whatever is active.
+    """
+
+    kind: Literal["manual_commit", "audio_item", "beta_name", "sdk_reconnect", "bad_call", "cancel_without_id"]
+    path: str
+    line: int
+    end_line: int
+    column: int
+    symbol: str
+    what: str = ""
+    alone: bool = False
+    confidence: Confidence = "high"
+    reached_from: tuple[Step, ...] = ()
+
+
+class Aid(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one of the aids by which a person sees that there is one pipeline; none where it is right.
+
+    ``place`` is where it stands, or the handler of the caller's frames where it is "missing"; ``belongs`` is where it
+    has to be.  A line is "printed" or "muted" where no log holds it, written "per_frame", or "elsewhere".
+    """
+
+    kind: Literal["map", "pipeline_log", "status_log", "greeting_log"]
+    state: Literal["missing", "printed", "muted", "per_frame", "elsewhere"]
+    place: Step
+    end_line: int
+    belongs: Step
+    why: tuple[Step, ...] = ()
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +303,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
     ``double_turns`` are the utterances that are answered twice, ``endless`` the triggers and their wrappers that only
     ever call themselves, each as the way round.
+    ``misuses`` are uses of the protocol that do not work, ``aids`` what is wrong with the map and the log lines.
     ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
     ``app`` names the app that the lane belongs to, where the settings declare apps.
     """
@@ -277,6 +319,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[Site, ...] = ()
     double_turns: tuple[DoubleTurn, ...] = ()
     endless: tuple[tuple[Step, ...], ...] = ()
+    misuses: tuple[Misuse, ...] = ()
+    aids: tuple[Aid, ...] = ()
     policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
     policy_source: Literal["declared", "inferred"] = "inferred"
     app: str = ""

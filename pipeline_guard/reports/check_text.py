@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipeline_guard.findings import Finding, Fix, Severity
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
@@ -39,11 +40,13 @@ def render(
     group_by: str = "file",
     elsewhere: int = 0,
     full: bool = False,
+    compared: Compared | None = None,
 ) -> None:
     """Print the findings in groups, a line that sums them up, and what was not looked at.
 
     ``elsewhere`` is how many more there are in files that nobody asked about.  Of a rule with many findings only the
-    first are told with their code and the way there, unless all are wanted in ``full``.
+    first are told with their code and the way there, unless all are wanted in ``full``.  ``compared`` is what the
+    findings are new to.
     """
     shown = _shown(findings)
     many = {rule for rule, number in Counter(finding.rule for finding in shown).items() if number > MANY and not full}
@@ -58,7 +61,10 @@ def render(
             brief = finding.rule in many and told[finding.rule] > TOLD_IN_FULL
             _show_finding(finding, pipeline_map.root, console, brief=brief)
         console.print()
-    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console)
+    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console, compared)
+    for sentence in (compared.sentence(), compared.stale_sentence()) if compared is not None else ():
+        if sentence:
+            console.print(styled(sentence, QUIET_STYLE), soft_wrap=True)
     if many:
         short = sum(told[rule] - TOLD_IN_FULL for rule in many)
         said = (
@@ -132,7 +138,15 @@ def _fix(fix: Fix) -> str:
     return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
 
 
-def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: PipelineMap, console: Console) -> None:
+def _summary(
+    shown: list[Finding],
+    hidden: int,
+    elsewhere: int,
+    pipeline_map: PipelineMap,
+    console: Console,
+    compared: Compared | None,
+) -> None:
+    new = "new " if compared is not None else ""
     tail = []
     if hidden:
         tail.append(f"{hidden} suppressed")
@@ -143,7 +157,9 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         numbers = Counter(finding.severity for finding in shown)
         parts = [count(numbers[name], name) for name in _ORDER if numbers[name]]
         files = count(len({finding.path for finding in shown}), "file")
-        console.print(Text(f"{count(len(shown), 'finding')} in {files}: {', '.join(parts)}{aside}", style="bold red"))
+        console.print(
+            Text(f"{count(len(shown), f'{new}finding')} in {files}: {', '.join(parts)}{aside}", style="bold red")
+        )
         first = min(shown, key=lambda found: _ORDER.index(found.severity)).rule
         console.print(
             Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
@@ -154,4 +170,4 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         console.print(Text(f"No Realtime session here: nothing to check{said}{aside}", style="bold"), soft_wrap=True)
     else:
         lanes = count(sum(map(words.is_realtime, pipeline_map.lanes)), "pipeline")
-        console.print(Text(f"No findings in {lanes}{aside}", style="bold green"))
+        console.print(Text(f"No {new}findings in {lanes}{aside}", style="bold green"))

@@ -77,6 +77,8 @@ def _lane(lane: Lane) -> dict[str, Any]:
         "sessions": table["sessions"],
         "double_turns": table["double_turns"],
         "endless": table["endless"],
+        "misuses": table["misuses"],
+        "aids": table["aids"],
     }
 
 
