@@ -80,8 +80,13 @@ class CallSession:
     async def run(self, messages: AsyncIterator[Message]) -> None:
         """Serve the call until either side ends it."""
         self.log.write("call_started", call=self.call_sid, stream=self.line.stream_sid)
-        work = (self._caller(messages), self.audio_sender_loop(), self._sessions(), self._clock(), self._status())
-        tasks = [asyncio.create_task(each) for each in work]
+        tasks = [
+            asyncio.create_task(self._caller(messages)),
+            asyncio.create_task(self.audio_sender_loop()),
+            asyncio.create_task(self._sessions()),
+            asyncio.create_task(self._clock()),
+            asyncio.create_task(self._status()),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

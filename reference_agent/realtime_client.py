@@ -8,7 +8,6 @@ it is lost, the call opens another.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -160,11 +159,11 @@ class RealtimeClient:
 
     async def send_audio_chunk(self, payload: str) -> None:
         """Send base64 μ-law of the caller, as Twilio delivered it."""
-        await self._send('{"type":"input_audio_buffer.append","audio":"' + payload + '"}')
+        await self._send(msgspec.json.encode({"type": "input_audio_buffer.append", "audio": payload}).decode())
 
     async def send_event(self, event: Mapping[str, Any]) -> None:
         """Send anything that is not audio."""
-        await self._send(json.dumps(event, ensure_ascii=False))
+        await self._send(msgspec.json.encode(event).decode())
 
     async def receive(self) -> ServerEvent:
         """Return the next event that can be read."""

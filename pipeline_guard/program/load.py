@@ -36,7 +36,9 @@ class Loader:
         vocabulary: Vocabulary,
         store: FactStore,
         progress: Callable[[str, int, int], None] | None = None,
+        package: tuple[str, ...] = (),
     ) -> None:
+        self.package = package
         self.files = [file.rel for file in files]
         self.named = {file.rel for file in files if file.named}
         self.vocabulary = vocabulary
@@ -53,7 +55,7 @@ class Loader:
 
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
-        program = Program(self.files, self._module)
+        program = Program(self.files, self._module, self.package)
         literals = self.vocabulary.literals
         for rel, data in self._data.items():
             if self._may_matter(data, literals) and not is_test_file(rel, data):
