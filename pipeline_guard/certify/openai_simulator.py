@@ -111,7 +111,7 @@ class OpenAISimulator:
             max_size=16 * 1024 * 1024,
             ping_interval=None,
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

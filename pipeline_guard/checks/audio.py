@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline_guard.checks.report import Draft, at_site, at_step
-from pipeline_guard.pipeline.evidence import NOT_HERE
-from pipeline_guard.pipeline.model import Lane, Site, Step
+from pipeline_guard.pipeline.model import NOT_HERE, Lane, Site, Step
 
 QUIET = frozenset({"dormant", "example"})
 

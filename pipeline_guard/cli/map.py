@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline_guard.cli.options import config_option, no_color_option
+from pipeline_guard.cli.options import config_option, no_cache_option, no_color_option
 
 if TYPE_CHECKING:
     from pipeline_guard.cli.target import Target
     from pipeline_guard.pipeline.model import PipelineMap
 
 
-@click.command("map")
+@click.command("map", short_help="Draw the live pipeline.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path())
 @click.option(
     "--format",
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     help="How to print the map.",
 )
 @config_option
+@no_cache_option
 @no_color_option
-def command(path: Path, output_format: str, config_file: Path | None, no_color: bool) -> int:
+def command(path: Path, output_format: str, config_file: Path | None, no_cache: bool, no_color: bool) -> int:
     """Show how audio and responses travel through the backend in PATH.
 
-    PATH is a project's folder (the current one when left out), or one file: then its project is read and the
+    PATH is a project's folder; when left out, the current one.  For a file, the whole project around it is read and the
     pipelines that run through the file are shown.
     """
     from pipeline_guard.cli.run import build_map, settings_for
     from pipeline_guard.cli.target import resolve_target
 
     target = resolve_target([path], "map")
-    pipeline_map = build_map(target, settings_for(target, config_file))
+    pipeline_map = build_map(target, settings_for(target, config_file), use_cache=not no_cache)
     show_map(_lanes_in_focus(pipeline_map, target), output_format, no_color=no_color)
     return 0
 

@@ -16,3 +16,6 @@ config_option = click.option(
 no_color_option = click.option(
     "--no-color", is_flag=True, help="Plain text, also on a terminal. NO_COLOR does the same."
 )
+no_cache_option = click.option(
+    "--no-cache", is_flag=True, help="Read everything again and keep nothing for the next run."
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_guard.cli.target import Target
-from pipeline_guard.config import Config, check_selectors, load_config, parse_selectors, read_config
+from pipeline_guard.config import Config, SeverityName, check_selectors, load_config, parse_selectors, read_config
 from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +22,11 @@ Progress = Callable[[str, int, int], None]
 
 
 def settings_for(
-    target: Target, config_file: Path | None, select: str | None = None, ignore: str | None = None
+    target: Target,
+    config_file: Path | None,
+    select: str | None = None,
+    ignore: str | None = None,
+    fail_on: SeverityName | None = None,
 ) -> Config:
     """Return the settings that hold for a target, with those of the command line on top."""
     from pipeline_guard.rulebook import rule_ids
@@ -43,30 +46,34 @@ def settings_for(
         # What stands on the command line replaces the file's selection; ignoring only ever adds.
         select=given.select or config.select,
         ignore=(*config.ignore, *given.ignore),
+        fail_on=fail_on or config.fail_on,
     )
 
 
-def build_map(target: Target, config: Config, *, show_progress: bool = True) -> PipelineMap:
-    """Return the pipeline map of the target's root, with what discovery left aside among its gaps."""
+def build_map(target: Target, config: Config, *, show_progress: bool = True, use_cache: bool = False) -> PipelineMap:
+    """Return the pipeline map of the target's root, with what discovery left aside among its gaps.
+
+    With ``use_cache``, what is known from earlier runs is not read again.
+    """
     from pipeline_guard.discovery import discover
 
-    prefix = ""
-    if config.base is not None:
-        prefix = os.path.relpath(os.path.realpath(target.root), config.base).replace(os.sep, "/")
     found = discover(
         target.root,
         config.exclude,
         config.max_file_size,
-        exclude_prefix="" if prefix == "." or prefix.startswith("..") else prefix,
+        exclude_prefix=config.prefix_of(target.root),
         explicit=target.explicit,
     )
     if not found.files:
         raise UserError(_nothing_found(target.root, found))
+    _check_focus(target, found)
 
+    from pipeline_guard.cache import open_cache
     from pipeline_guard.pipeline.build import analyse
 
+    cache = open_cache(target.root) if use_cache else None
     with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress, found.documents)
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
     return _with_discovery_gaps(pipeline_map, found)
 
 
@@ -77,8 +84,24 @@ def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     return run_checks(pipeline_map, config)
 
 
-def _nothing_found(root: Path, found: Discovery) -> str:
-    if found.gaps:
+def refuse_unmet_declarations(pipeline_map: PipelineMap, config: Config) -> None:
+    """Raise UserError where the settings declare what the code does not have: that must not look like a clean run."""
+    unmet = [gap.detail for gap in pipeline_map.gaps if gap.reason == "contract"]
+    if unmet:
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        raise UserError(f"{config.source}: {unmet[0]}{more}; correct the settings or the code")
+
+
+def _check_focus(target: Target, found: Discovery) -> None:
+    """Refuse a folder without Python files: no findings in nothing would look like a clean one."""
+    seen = [file.rel for file in found.files] + [gap.path for gap in found.gaps]
+    for part in target.focus:
+        if not any(Target(target.root, (part,)).reports_on(rel) for rel in seen):
+            raise UserError(_nothing_found(target.root / part))
+
+
+def _nothing_found(root: Path, found: Discovery | None = None) -> str:
+    if found is not None and found.gaps:
         first = found.gaps[0]
         return f"{root}: holds no Python file that can be read ({first.path}: {first.detail})"
     return f"{root}: holds no Python files (ignored and excluded ones aside); name the folder with the backend's code"

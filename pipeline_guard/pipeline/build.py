@@ -1,34 +1,16 @@
-"""Builds the pipeline map: runs the steps in order and turns what they found into the nouns of the model."""
+"""Builds the pipeline map of a program, or takes it from the cache where the same program was read before."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
-from pipeline_guard.facts.remarks import read_remarks
-from pipeline_guard.pipeline.assemble import Assembler
-from pipeline_guard.pipeline.beside import Beside
-from pipeline_guard.pipeline.chains import Chains
-from pipeline_guard.pipeline.engines import EngineFinder
-from pipeline_guard.pipeline.evidence import ENGINE_KINDS
-from pipeline_guard.pipeline.model import Coverage, PipelineMap
-from pipeline_guard.pipeline.queues import QueueIndex
-from pipeline_guard.pipeline.sessions import SessionReader
-from pipeline_guard.pipeline.sinks import SinkFinder
-from pipeline_guard.pipeline.transcribers import transcribers
-from pipeline_guard.pipeline.transcripts import TranscriptReader
-from pipeline_guard.pipeline.twiml import TwimlFinder
-from pipeline_guard.pipeline.twiml_files import TwimlFiles
-from pipeline_guard.program.calls import CallGraph
-from pipeline_guard.program.evaluate import Evaluator
-from pipeline_guard.program.flow import Flags
-from pipeline_guard.program.load import Loader
-from pipeline_guard.program.reach import Reachability
-from pipeline_guard.rulebook import rules_dir
-from pipeline_guard.vocabulary import load as load_vocabulary
+from pipeline_guard.pipeline.known import map_key, store_map, stored_map
+from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.program.sources import Sources, read_sources
 
 Progress = Callable[[str, int, int], None]
 
@@ -39,74 +21,36 @@ def analyse(
     config: Config,
     progress: Progress | None = None,
     documents: Sequence[SourceFile] = (),
+    cache: Cache | None = None,
 ) -> PipelineMap:
     """Return the pipeline map of the program made of ``files``; ``documents`` are XML files that may be TwiML.
 
-    ``progress`` is called with the name of a step, how much of it is done and how much there is.
+    ``progress`` is called with the name of a step, how much of it is done and how much there is.  With a ``cache`` the
+    map of a program that was read before is taken from there, and so are the facts of files.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
-    try:
-        return _analyse(root, files, config, progress, documents)
-    finally:
-        if enabled:
-            gc.enable()
+    sources = read_sources(files, progress)
+    if cache is None:
+        return _read(root, files, sources, config, progress, documents, None)
+    key = map_key(root, files, sources, documents, config)
+    known = stored_map(cache, key)
+    if known is None:
+        known = _read(root, files, sources, config, progress, documents, cache)
+        store_map(cache, key, known)
+        cache.prune()
+    return known
 
 
-def _analyse(
+def _read(
     root: Path,
     files: Sequence[SourceFile],
+    sources: Sources,
     config: Config,
     progress: Progress | None,
     documents: Sequence[SourceFile],
+    cache: Cache | None,
 ) -> PipelineMap:
-    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
-    loader = Loader(files, vocabulary, progress)
-    program = loader.load()
-    remarks = read_remarks(loader.mounting.data)
-    if not loader.seeds:
-        coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
-        return PipelineMap(root=str(root), lanes=(), gaps=tuple(loader.gaps), coverage=coverage, remarks=remarks)
-    if progress is not None:
-        progress("linking", 0, 1)
-    evaluator = Evaluator(program)
-    graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events)
-    graph.build()
-    queues = QueueIndex(graph, evaluator)
-    queues.build()
-    finder = SinkFinder(graph, vocabulary, queues)
-    own_sinks, engine_sinks = finder.run(), EngineFinder(graph, vocabulary, finder.transports).run()
-    engine_calls = {id(sink.call) for sink in engine_sinks}
-    # What is sent to a recogniser is a site of that engine, not one more speech-to-speech service.
-    sinks = [sink for sink in own_sinks if sink.provider == "openai" or id(sink.call) not in engine_calls]
-    sinks += [*engine_sinks, *transcribers(own_sinks)]
-    mounting = loader.mounting
-    flags = Flags(evaluator, loader.is_named_outside)
-    reach = Reachability(graph, flags, vocabulary, mounting.is_loaded, mounting.is_named)
-    reach.find_entries()
-    chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
-    hops = chains.build(sinks)
-    chains.wake_writers()
-    reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
-    configs = SessionReader(graph, vocabulary).read(sinks)
-    assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
-    engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
-    members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
-    verbs = TwimlFinder(graph, vocabulary).run()
-    realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
-    transcripts = TranscriptReader(
-        graph, reach, queues, vocabulary,
-        frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
-        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
-    )  # fmt: skip
-    beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
-    twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
-    lanes, outside = beside.attach(members, engines, verbs, twiml)
-    analysed = len(program.modules)
-    gaps = (*loader.gaps, *assembler.gaps)
-    coverage = Coverage(
-        discovered=len(files),
-        analysed=analysed,
-        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
-    )
-    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)
+    # The analysis is most of this tool's code: a program that is known needs none of it loaded.
+    from pipeline_guard.facts.store import FactStore
+    from pipeline_guard.pipeline import steps
+
+    return steps.run(root, files, sources, config, progress, documents, FactStore(cache))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Confidence, Context, Step
+from pipeline_guard.pipeline.model import NOT_HERE, Confidence, Context, Step
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
@@ -16,8 +16,6 @@ from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
 ENGINE_KINDS = frozenset({"stt", "tts"})
-# Why a call is dormant whose own place runs: what it leads to can never send.
-NOT_HERE = "what it calls can never send"
 
 
 class Evidence:

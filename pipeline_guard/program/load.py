@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts import ir
-from pipeline_guard.facts.extract import Unreadable, check_syntax, extract
+from pipeline_guard.facts.extract import Unreadable
+from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
 from pipeline_guard.program.places import is_test_file
+from pipeline_guard.program.sources import Sources
 from pipeline_guard.program.trees import walk
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -30,15 +32,19 @@ class Loader:
     def __init__(
         self,
         files: Sequence[SourceFile],
+        sources: Sources,
         vocabulary: Vocabulary,
+        store: FactStore,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.files = {file.rel: file.path for file in files}
+        self.files = [file.rel for file in files]
+        self.named = {file.rel for file in files if file.named}
         self.vocabulary = vocabulary
+        self.store = store
         self.progress = progress
-        self.gaps: list[Gap] = []
+        self.gaps: list[Gap] = list(sources.gaps)
         self.seeds: list[str] = []
-        self._data: dict[str, bytes] = {}
+        self._data = sources.data
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
         self._marks: dict[str, list[int]] = {}
@@ -49,12 +55,8 @@ class Loader:
         """Return the program with every file loaded that can matter to the pipeline."""
         program = Program(self.files, self._module)
         literals = self.vocabulary.literals
-        total = len(self.files)
-        for index, (rel, path) in enumerate(self.files.items()):
-            if self.progress is not None and index % 256 == 0:
-                self.progress("reading", index, total)
-            data = self._read(rel, path)
-            if data is not None and self._may_matter(data, literals) and not is_test_file(rel, data):
+        for rel, data in self._data.items():
+            if self._may_matter(data, literals) and not is_test_file(rel, data):
                 self.seeds.append(rel)
                 self._seed_set.add(rel)
         for index, rel in enumerate(self.seeds):
@@ -88,44 +90,27 @@ class Loader:
         return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
 
     def _check_the_rest(self, program: Program) -> None:
-        """Parse what was set aside as well, where that costs little: a file that does not parse must not go unseen."""
+        """Parse what was set aside as well: what somebody named, and all of it where that costs little.
+
+        A file that does not parse must not go unseen.
+        """
         rest = {
             rel: data for rel, data in self._data.items() if rel not in program.modules and rel not in program.failed
         }
         if sum(map(len, rest.values())) > MAX_CHECKED:
-            return
+            rest = {rel: data for rel, data in rest.items() if rel in self.named}
         for rel, data in rest.items():
             try:
-                check_syntax(data)
+                self.store.check_syntax(data)
             except Unreadable as error:
                 self.gaps.append(Gap(path=rel, reason=error.reason, detail=error.detail, line=error.line))
-
-    def _read(self, rel: str, path: str) -> bytes | None:
-        try:
-            with open(path, "rb") as handle:  # noqa: PTH123 - a Path for each of tens of thousands of files costs more
-                data = handle.read()
-        except OSError as error:
-            self.gaps.append(Gap(path=rel, reason="unreadable", detail=f"cannot be read: {error.strerror or error}"))
-            return None
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            data = self._recoded(data)
-        self._data[rel] = data
-        return data
-
-    @staticmethod
-    def _recoded(data: bytes) -> bytes:
-        """Return UTF-16 as UTF-8, so that literals can be looked for; bytes that are not UTF-16 stay as they are."""
-        try:
-            return data.decode("utf-16").encode("utf-8")
-        except UnicodeDecodeError:
-            return data
 
     def _module(self, rel: str) -> Module | None:
         data = self._data.get(rel)
         if data is None:
             return None
         try:
-            facts = extract(data)
+            facts = self.store.facts(data)
         except Unreadable as error:
             self.gaps.append(Gap(path=rel, reason=error.reason, detail=error.detail, line=error.line))
             return None

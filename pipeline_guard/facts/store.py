@@ -1,0 +1,84 @@
+"""Facts of a file by its content: from the cache where they are known, else read from the code and kept."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipeline_guard.cache import Cache, code_version, content_key
+from pipeline_guard.facts import ir
+from pipeline_guard.facts.extract import Unreadable, check_syntax, decode_facts, encode_facts, extract
+
+_FACTS, _SYNTAX = "facts", "syntax"
+
+
+class _Refused(msgspec.Struct, array_like=True):
+    """Why a file could not be read: the fields of Unreadable."""
+
+    reason: str
+    detail: str
+    line: int | None
+
+
+_encode_refused = msgspec.msgpack.Encoder().encode
+_decode_refused = msgspec.msgpack.Decoder(_Refused).decode
+# The first byte of an entry: what follows are facts, or the reason why there are none.
+_READ, _REFUSED = b"+", b"-"
+
+
+class FactStore:
+    """Answers what :func:`extract` and :func:`check_syntax` would, with the help of a cache if there is one."""
+
+    def __init__(self, cache: Cache | None) -> None:
+        self.cache = cache
+        self._version = code_version() if cache is not None else b""
+
+    def facts(self, data: bytes) -> ir.ModuleFacts:
+        """Return the facts of a file; raises Unreadable."""
+        if self.cache is None:
+            return extract(data)
+        key = content_key(self._version, data)
+        stored = self.cache.get(_FACTS, key)
+        if stored is not None:
+            try:
+                if stored[:1] == _READ:
+                    return decode_facts(stored[1:])
+                raise _unreadable(stored)
+            except msgspec.DecodeError:
+                pass  # written by something else than this tool: the code itself is at hand
+        try:
+            facts = extract(data)
+        except Unreadable as error:
+            self.cache.put(_FACTS, key, _refused(error))
+            raise
+        self.cache.put(_FACTS, key, _READ + encode_facts(facts))
+        return facts
+
+    def check_syntax(self, data: bytes) -> None:
+        """Raise Unreadable for a file that does not parse."""
+        if self.cache is None:
+            check_syntax(data)
+            return
+        key = content_key(self._version, data)
+        stored = self.cache.get(_SYNTAX, key)
+        if stored == _READ:
+            return
+        if stored is not None:
+            try:
+                raise _unreadable(stored)
+            except msgspec.DecodeError:
+                pass
+        try:
+            check_syntax(data)
+        except Unreadable as error:
+            self.cache.put(_SYNTAX, key, _refused(error))
+            raise
+        self.cache.put(_SYNTAX, key, _READ)
+
+
+def _refused(error: Unreadable) -> bytes:
+    return _REFUSED + _encode_refused(_Refused(error.reason, error.detail, error.line))
+
+
+def _unreadable(stored: bytes) -> Unreadable:
+    refused = _decode_refused(stored[1:])
+    return Unreadable(refused.reason, refused.detail, refused.line)

@@ -1,0 +1,62 @@
+"""Maps of programs read before: a map depends on the code, the settings and this tool, and on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import msgspec
+
+from pipeline_guard.cache import Cache, code_version, content_key
+from pipeline_guard.config import Config
+from pipeline_guard.discovery import SourceFile
+from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.program.sources import Sources, read_sources
+
+_KIND = "maps"
+# Settings that decide which findings are wanted and how grave they are.
+_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on"})
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def map_key(
+    root: Path, files: Sequence[SourceFile], sources: Sources, documents: Sequence[SourceFile], config: Config
+) -> str:
+    """Return the key of everything that the map of a program depends on."""
+    return content_key(
+        code_version(), str(root).encode("utf-8", "surrogatepass"), *_settings(config), *_contents(sources),
+        *_contents(read_sources(documents)), *(f"{file.rel}\0{file.named}".encode() for file in files),
+    )  # fmt: skip
+
+
+def stored_map(cache: Cache, key: str) -> PipelineMap | None:
+    """Return the map that was stored under a key."""
+    stored = cache.get(_KIND, key)
+    if stored is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(stored, type=PipelineMap)
+    except msgspec.DecodeError:
+        return None  # written by something else than this tool
+
+
+def store_map(cache: Cache, key: str, pipeline_map: PipelineMap) -> None:
+    """Keep a map, unless part of the code could not be read: what stood in the way may be gone the next time."""
+    if not any(gap.reason == "unreadable" for gap in pipeline_map.gaps):
+        cache.put(_KIND, key, _encode(pipeline_map))
+
+
+def _settings(config: Config) -> Iterator[bytes]:
+    yield repr([(f.name, getattr(config, f.name)) for f in fields(config) if f.name not in _ASKED_OF_THE_MAP]).encode()
+    for path in config.vocabulary:
+        try:
+            yield path.read_bytes()
+        except OSError:
+            yield b""
+
+
+def _contents(sources: Sources) -> Iterator[bytes]:
+    for rel, data in sources.data.items():
+        yield rel.encode()
+        yield data

@@ -1,0 +1,124 @@
+"""Runs the steps of the analysis in order and turns what they found into the nouns of the model."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline_guard.config import Config
+from pipeline_guard.discovery import SourceFile
+from pipeline_guard.facts.remarks import read_remarks
+from pipeline_guard.facts.store import FactStore
+from pipeline_guard.pipeline.apps import Apps
+from pipeline_guard.pipeline.assemble import Assembler
+from pipeline_guard.pipeline.beside import Beside
+from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.declared import unmet_declarations
+from pipeline_guard.pipeline.engines import EngineFinder
+from pipeline_guard.pipeline.evidence import ENGINE_KINDS
+from pipeline_guard.pipeline.hygiene.reader import SIDE_KINDS, HygieneReader
+from pipeline_guard.pipeline.model import Coverage, PipelineMap
+from pipeline_guard.pipeline.queues import QueueIndex
+from pipeline_guard.pipeline.sessions import SessionReader
+from pipeline_guard.pipeline.sinks import SinkFinder
+from pipeline_guard.pipeline.transcribers import transcribers
+from pipeline_guard.pipeline.transcripts import TranscriptReader
+from pipeline_guard.pipeline.twiml import TwimlFinder
+from pipeline_guard.pipeline.twiml_files import TwimlFiles
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.flow import Flags
+from pipeline_guard.program.load import Loader
+from pipeline_guard.program.reach import Reachability
+from pipeline_guard.program.sources import Sources
+from pipeline_guard.rulebook import rules_dir
+from pipeline_guard.vocabulary import load as load_vocabulary
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(
+    root: Path,
+    files: Sequence[SourceFile],
+    sources: Sources,
+    config: Config,
+    progress: Progress | None,
+    documents: Sequence[SourceFile],
+    store: FactStore,
+) -> PipelineMap:
+    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth."""
+    enabled = gc.isenabled()
+    gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
+    try:
+        return _analyse(root, files, sources, config, progress, documents, store)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _analyse(
+    root: Path,
+    files: Sequence[SourceFile],
+    sources: Sources,
+    config: Config,
+    progress: Progress | None,
+    documents: Sequence[SourceFile],
+    store: FactStore,
+) -> PipelineMap:
+    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
+    loader = Loader(files, sources, vocabulary, store, progress)
+    program = loader.load()
+    remarks = read_remarks(loader.mounting.data)
+    if not loader.seeds:
+        coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
+        gaps = (*loader.gaps, *unmet_declarations((), loader.files, (), config, Apps(config, root), root))
+        return PipelineMap(root=str(root), lanes=(), gaps=gaps, coverage=coverage, remarks=remarks)
+    if progress is not None:
+        progress("linking", 0, 1)
+    evaluator = Evaluator(program)
+    graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events)
+    graph.build()
+    queues = QueueIndex(graph, evaluator)
+    queues.build()
+    finder = SinkFinder(graph, vocabulary, queues)
+    own_sinks, engine_sinks = finder.run(), EngineFinder(graph, vocabulary, finder.transports).run()
+    engine_calls = {id(sink.call) for sink in engine_sinks}
+    # What is sent to a recogniser is a site of that engine, not one more speech-to-speech service.
+    sinks = [sink for sink in own_sinks if sink.provider == "openai" or id(sink.call) not in engine_calls]
+    sinks += [*engine_sinks, *transcribers(own_sinks)]
+    mounting = loader.mounting
+    flags = Flags(evaluator, loader.is_named_outside)
+    reach = Reachability(graph, flags, vocabulary, mounting.is_loaded, mounting.is_named)
+    reach.find_entries()
+    chains = Chains(graph, reach, queues, vocabulary, finder.relays.functions)
+    hops = chains.build(sinks)
+    chains.wake_writers()
+    reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
+    configs = SessionReader(graph, vocabulary).read(sinks)
+    apps = Apps(config, root)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps, finder.relays.functions)
+    engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
+    apart = ENGINE_KINDS | SIDE_KINDS  # a cancel or a commit makes no lane and is no site: it is read beside the others
+    members = assembler.lanes([hop for hop in hops if hop.kind not in apart], configs)
+    hygiene = HygieneReader(graph, reach, queues, assembler.evidence, vocabulary, mounting.data)
+    members = hygiene.read(members, [hop for hop in hops if hop.kind in SIDE_KINDS])
+    verbs = TwimlFinder(graph, vocabulary).run()
+    realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
+    transcripts = TranscriptReader(
+        graph, reach, queues, vocabulary,
+        frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
+        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
+    )  # fmt: skip
+    beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
+    twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
+    lanes, outside = beside.attach(members, engines, verbs, twiml)
+    analysed = len(program.modules)
+    unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
+    gaps = (*loader.gaps, *assembler.gaps, *unmet)
+    coverage = Coverage(
+        discovered=len(files),
+        analysed=analysed,
+        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
+    )
+    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)
