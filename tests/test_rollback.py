@@ -10,7 +10,7 @@ from pipeline_guard.findings import Finding
 from tests.ratchet_helpers import HEAD, TAIL, baseline_of, commit, compare_with, git, write
 from tests.test_ratchet import APP, SESSION, TOOL_SEND
 
-MENDED = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("TOOL_RESULT")\n' + TAIL
+MENDED = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("LIMITS")\n' + TAIL
 FILLER = "\n".join(f"SETTING_{number} = {number}" for number in range(40)) + "\n"
 
 

@@ -258,6 +258,7 @@ class HotNames:
                 or not used.isdisjoint(self._literals)
                 or not func.attribute_chains.isdisjoint(self._methods)
                 or self._speaks(func)
+                or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
             ):
                 return True
             self._plain.add(func)
@@ -266,6 +267,10 @@ class HotNames:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _is_event_text(self, text: str) -> bool:
+        """Say whether a string is an event written as JSON, or the beginning of one."""
+        return "{" in text and "type" in text and any(literal in text for literal in self._literals)
 
     def _has_part(self, text: str) -> bool:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""

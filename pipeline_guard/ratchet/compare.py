@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,7 +27,7 @@ NEVER_KNOWN = frozenset({"PG901", "PG904", "PG905"})
 # Rules that say of one place, from different sides, the same thing: code elsewhere decides which of them applies.
 _RELATED = (
     frozenset({"PG101", "PG102", "PG103", "PG104", "PG105"}),
-    frozenset({"PG201", "PG202", "PG207", "PG208", "PG210", "PG213", "PG215", "PG303"}),
+    frozenset({"PG201", "PG202", "PG207", "PG208", "PG210", "PG213", "PG215", "PG219", "PG303"}),
     frozenset({"PG301", "PG302", "PG304"}),
     frozenset({"PG401", "PG402", "PG403", "PG404", "PG405"}),
 )
@@ -90,7 +90,9 @@ def _compare(
     unreadable = [finding for finding in acting if finding.rule == "PG901"]
     severities = {rule.id: config.severity_of(rule.id, rule.severity) for rule in load_rules()}
     judged = [known for known in baseline.findings if config.is_selected(known.rule)]
-    paired = pair(judged, [f for f in acting if f.rule not in NEVER_KNOWN], _finding_stages(severities))
+    sends_itself = frozenset((f.path, f.line) for f in acting if f.rule == "PG201")
+    stages = _finding_stages(severities, sends_itself)
+    paired = pair(judged, [f for f in acting if f.rule not in NEVER_KNOWN], stages)
     known = [finding for _, finding in paired.pairs]
     if unreadable:
         # What such a file held is missing everywhere else: code seems dead that is not, and guards seem gone.
@@ -112,10 +114,16 @@ def _by_place(finding: Finding) -> tuple[str, int, int, str]:
 # -- which finding is which
 
 
-def _finding_stages(severities: Mapping[str, str]) -> list[Stage[Known, Finding]]:
+def _finding_stages(
+    severities: Mapping[str, str], sends_itself: Collection[tuple[str, int]]
+) -> list[Stage[Known, Finding]]:
     def related(old: Known, new: Finding) -> bool:
         same_side = any(old.rule in group and new.rule in group for group in _RELATED)
         return same_side and _WEIGHT[new.severity] <= _WEIGHT.get(severities.get(old.rule, "error"), 2)
+
+    def rerouted(old: Known, new: Finding) -> bool:
+        """Say whether a send went and a call of the trigger came: only then its reason tells a retry from a turn."""
+        return old.rule == "PG201" and new.rule in _ROOTED and (new.path, new.line) not in sends_itself
 
     def same(key: Callable[[Known | Finding], tuple[str, ...]], **more: Any) -> Stage[Known, Finding]:
         return Stage(key, key, **more)
@@ -127,6 +135,8 @@ def _finding_stages(severities: Mapping[str, str]) -> list[Stage[Known, Finding]
         same(lambda f: (f.rule, f.statement)),
         same(lambda f: (f.path, f.symbol, f.statement), fits=related),
         same(lambda f: (f.rule, f.path, f.symbol), alike=lambda f: f.code),
+        same(lambda f: (f.rule, f.path, _last(f.symbol)), alike=lambda f: f.code),
+        same(lambda f: (f.path, f.symbol), fits=rerouted),
     ]
 
 
