@@ -1,4 +1,4 @@
-"""Runs a gate for the model: its states interned, each (state, event) pair run once and remembered, each step judged."""
+"""Runs a gate for the model: states interned, each (state, event) pair run once and remembered, each step judged."""
 
 from __future__ import annotations
 

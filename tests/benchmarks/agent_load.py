@@ -1,10 +1,11 @@
 """How many calls one core carries: the reference agent beside a plain bridge, in one run, on loopback.
 
-usage: python -m tests.benchmarks.agent_load [--calls 20,40,60,80] [--seconds 8]
+usage: python -m tests.benchmarks.agent_load [--calls 20,40,60,80] [--seconds 8] [--kinds plain,agent]
 
 Three processes: the bridge under test on one core; callers (N media streams, 50 frames a second each) and a model that
 sends every frame back as one audio delta (the worst case: 50 deltas a second) together on another.  Latency is from a
-caller's frame to the same frame back at the caller, so through the bridge twice.  The plain bridge is what the samples
+caller's frame to the same frame back at the caller, so through the bridge twice.
+``--kinds agent --calls 5 --seconds 600`` is a soak.  The plain bridge is what the samples
 do: JSON both ways, audio decoded and encoded again, a mark behind every delta.
 """
 
@@ -151,8 +152,14 @@ def cpu_seconds(pid: int) -> float:
     return (int(parts[11]) + int(parts[12])) / TICKS
 
 
-async def measure(kind: str, calls: int, seconds: float) -> tuple[float, float, float, int]:
-    """Return µs of CPU for a frame pair, median and p99 latency in ms, frames lost."""
+def memory(pid: int) -> float:
+    """Return the resident memory in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+async def measure(kind: str, calls: int, seconds: float) -> tuple[float, float, float, int, str]:
+    """Return µs of CPU for a frame pair, median and p99 latency in ms, frames lost, memory before and after."""
     async with serve(echo, "127.0.0.1", 0, compression=None) as server:
         model = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1"
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -169,9 +176,10 @@ async def measure(kind: str, calls: int, seconds: float) -> tuple[float, float, 
             lines = [Line(number) for number in range(calls)]
             work = asyncio.gather(*(line.call(port, start, seconds) for line in lines))
             await asyncio.sleep(start - time.monotonic())
-            before = cpu_seconds(bridge.pid)
+            before, grown_from = cpu_seconds(bridge.pid), memory(bridge.pid)
             await asyncio.sleep(seconds)
             used = cpu_seconds(bridge.pid) - before
+            resident = f"{grown_from:.1f}→{memory(bridge.pid):.1f}"
             await work
         finally:
             bridge.terminate()
@@ -179,15 +187,16 @@ async def measure(kind: str, calls: int, seconds: float) -> tuple[float, float, 
     latencies = sorted(latency for line in lines for latency in line.latencies)
     frames = sum(line.counted for line in lines)
     if not latencies:
-        return 0.0, 0.0, 0.0, frames
+        return 0.0, 0.0, 0.0, frames, resident
     p99 = latencies[int(len(latencies) * 0.99)]
-    return used / frames * 1e6, latencies[len(latencies) // 2] * 1e3, p99 * 1e3, frames - len(latencies)
+    return used / frames * 1e6, latencies[len(latencies) // 2] * 1e3, p99 * 1e3, frames - len(latencies), resident
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", default="20,40,60,80")
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--kinds", default="plain,agent")
     parser.add_argument("--bridge", nargs=3, metavar=("KIND", "PORT", "MODEL"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
@@ -198,14 +207,20 @@ def main() -> int:
         (run_agent if kind == "agent" else run_plain)(int(port), model)
         return 0
     os.sched_setaffinity(0, cores[-1:])
-    print(f"{'calls':>5} {'bridge':8} {'µs/pair':>8} {'median ms':>10} {'p99 ms':>8} {'lost':>6}   agent : plain")
+    print(
+        f"{'calls':>5} {'bridge':8} {'µs/pair':>8} {'median ms':>10} {'p99 ms':>8} {'lost':>6} {'MB':>13}",
+        "  agent : plain",
+    )
     for calls in map(int, args.calls.split(",")):
         used = {}
-        for kind in ("plain", "agent"):
-            micros, median, p99, lost = asyncio.run(measure(kind, calls, args.seconds))
+        for kind in args.kinds.split(","):
+            micros, median, p99, lost, resident = asyncio.run(measure(kind, calls, args.seconds))
             used[kind] = micros
             ratio = f"{used['agent'] / used['plain']:.2f}" if len(used) == 2 and used["plain"] else ""
-            print(f"{calls:5} {kind:8} {micros:8.0f} {median:10.1f} {p99:8.1f} {lost:6}   {ratio}", flush=True)
+            print(
+                f"{calls:5} {kind:8} {micros:8.0f} {median:10.1f} {p99:8.1f} {lost:6} {resident:>13}   {ratio}",
+                flush=True,
+            )
     return 0
 
 
