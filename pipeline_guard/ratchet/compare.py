@@ -33,6 +33,11 @@ _RELATED = (
 )
 # Rules whose findings stand where a cause arises, for all that it leads to.
 _ROOTED = frozenset({"PG207", "PG208"})
+# What is a smaller fault of a guard than the one a rule names: it cannot be one before that is mended.
+_LESS_THAN = {
+    "PG203": frozenset({"PG204", "PG205", "PG206", "PG209"}),
+    "PG205": frozenset({"PG206"}),
+}
 # Rules that speak of every function that sends, once there is no one trigger.
 _FOLLOWS = frozenset({"PG201", "PG202", "PG203", "PG204", "PG205", "PG206", "PG303"})
 # Rules about code that does not run, or runs after one change of a setting.
@@ -99,7 +104,9 @@ def _compare(
         new = [finding for finding in paired.new if severities.get(finding.rule) == "error"]
         return Comparison([*unreadable, *new], known, [])
     watched = pair(list(baseline.sites), marks(pipeline_map, statements), _mark_stages())
-    new, moved, stale = _without_old_code(paired.new, paired.gone, watched)
+    new, moved, stale = _without_old_code(
+        _beyond_better_guards(paired.new, paired.gone, pipeline_map), paired.gone, watched
+    )
     new = _with_history(new, watched)
     if config.is_selected(RULE):
         lost, new = _losses(baseline, pipeline_map, new, watched, config, statements)
@@ -188,6 +195,17 @@ def _without_old_code(
             stale.remove(partner)
             moved.append(finding)
     return left, moved, stale
+
+
+def _beyond_better_guards(new: Sequence[Finding], gone: Sequence[Known], pipeline_map: PipelineMap) -> list[Finding]:
+    """Return new findings without what is still wrong with a guard that was worse before, or was not there at all."""
+    mended: dict[str, set[str]] = {}
+    for lane in judged_lanes(pipeline_map):
+        homes = {(trigger.path, trigger.symbol) for trigger in lane.triggers}
+        for known in gone:
+            if known.rule in _LESS_THAN and (known.path, known.symbol) in homes:
+                mended.setdefault(lane.name, set()).update(_LESS_THAN[known.rule])
+    return [finding for finding in new if finding.rule not in mended.get(finding.lane, ())]
 
 
 def _unchanged(old: Mark, new: Mark) -> bool:
