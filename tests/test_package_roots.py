@@ -22,7 +22,7 @@ def test_a_package_checked_by_its_own_folder_finds_its_own_imports(
     (package / "__init__.py").write_text("")
     (package / "speak.py").write_text('async def speak(ws):\n    await ws.send_json({"type": "response.create"})\n')
     (package / "main.py").write_text(
-        "import websockets\nfrom fastapi import FastAPI, WebSocket\n\nfrom phone.speak import speak\n\napp = FastAPI()\n"
+        "import websockets\nfrom fastapi import FastAPI, WebSocket\nfrom phone.speak import speak\n\napp = FastAPI()\n"
         '\n\n@app.websocket("/media")\nasync def media(ws: WebSocket):\n'
         '    async with websockets.connect("wss://api.openai.com/v1/realtime") as model:\n        await speak(model)\n'
     )
