@@ -317,6 +317,11 @@ def test_a_file_that_cannot_be_read_is_never_known_and_says_nothing_of_the_rest(
     assert rules(compare_with(baseline, tmp_path).new) == ["PG901"]
 
 
+def test_a_file_that_cannot_be_read_hides_nothing_in_others(tmp_path: Path) -> None:
+    found = change(tmp_path, {"app.py": APP}, {"app.py": HEAD + SESSION + KNOWN + TAIL, "tools.py": "def broken(:\n"})
+    assert rules(found.new) == ["PG201", "PG901"]
+
+
 def test_rules_that_are_not_asked_for_are_neither_new_nor_stale(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": APP})
     baseline = baseline_of(tmp_path)

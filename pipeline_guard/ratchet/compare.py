@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.checks.report import Draft, Reporter, at_site
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -94,15 +96,15 @@ def _compare(
     acting = [finding for finding in findings if not finding.suppressed]
     unreadable = [finding for finding in acting if finding.rule == "PG901"]
     severities = {rule.id: config.severity_of(rule.id, rule.severity) for rule in load_rules()}
-    judged = [known for known in baseline.findings if config.is_selected(known.rule)]
+    asked = PerPath(config, Path(pipeline_map.root))
+    judged = [known for known in baseline.findings if asked.is_selected(known.rule, known.path)]
     sends_itself = frozenset((f.path, f.line) for f in acting if f.rule == "PG201")
     stages = _finding_stages(severities, sends_itself)
     paired = pair(judged, [f for f in acting if f.rule not in NEVER_KNOWN], stages)
     known = [finding for _, finding in paired.pairs]
-    if unreadable:
+    if any(finding.path in _paths(baseline) for finding in unreadable):
         # What such a file held is missing everywhere else: code seems dead that is not, and guards seem gone.
-        new = [finding for finding in paired.new if severities.get(finding.rule) == "error"]
-        return Comparison([*unreadable, *new], known, [])
+        return Comparison(unreadable, known, [])
     watched = pair(list(baseline.sites), marks(pipeline_map, statements), _mark_stages())
     new, moved, stale = _without_old_code(
         _beyond_better_guards(paired.new, paired.gone, pipeline_map), paired.gone, watched
@@ -111,7 +113,18 @@ def _compare(
     if config.is_selected(RULE):
         lost, new = _losses(baseline, pipeline_map, new, watched, config, statements)
         new = [*lost, *new]
-    return Comparison(sorted(new, key=_by_place), [*known, *moved], stale)
+    return Comparison(sorted([*unreadable, *new], key=_by_place), [*known, *moved], stale)
+
+
+def _paths(baseline: Baseline) -> set[str]:
+    """Return the files that a baseline speaks of."""
+    places = [place for lane in baseline.lanes for place, _ in lane.sessions]
+    places += [place for lane in baseline.lanes for place in (lane.trigger, lane.sender) if place is not None]
+    return {
+        *(known.path for known in baseline.findings),
+        *(mark.path for mark in baseline.sites),
+        *(place.rpartition(":")[0] for place in places),
+    }
 
 
 def _by_place(finding: Finding) -> tuple[str, int, int, str]:
