@@ -74,7 +74,8 @@ class HeardAudio:
         """Drop frames before all open speech; without any, all but the last seconds, and what is words already."""
         first = self._sent - len(self._frames)
         limit = self._sent - KEEP_MS // FRAME_MS if upto is None else upto
-        limit = min([limit, *self._speech_from.values()])
+        if self._speech_from:
+            limit = min(limit, *self._speech_from.values())
         limit = max(limit, self._sent - MOST_FRAMES)
         for _ in range(min(limit - first, len(self._frames))):
             self._frames.popleft()
