@@ -13,6 +13,8 @@ from pipeline_guard import __version__
 COMMANDS: dict[str, str] = {
     "check": "pipeline_guard.cli.check",
     "map": "pipeline_guard.cli.map",
+    "fix": "pipeline_guard.cli.fix",
+    "undo": "pipeline_guard.cli.undo",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
     "demo": "pipeline_guard.cli.demo",
