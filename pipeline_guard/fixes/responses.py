@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
@@ -95,7 +95,7 @@ def _is_in(definition: FunctionNode, function: ast.AST, tree: Tree) -> bool:
     return any(each is function for each in tree.above(definition))
 
 
-def _receiver(functions: list[ast.AST]) -> str | None:
+def _receiver(functions: Sequence[ast.AST]) -> str | None:
     """Return the name of ``self`` in the method that a place stands in."""
     method = functions[-1] if functions else None
     if not isinstance(method, FUNCTIONS) or not method.args.args:
@@ -111,26 +111,20 @@ def _reason_argument(definition: FunctionNode, trigger: Trigger, reason: str) ->
     if "." in trigger.symbol and names and names[0] in ("self", "cls"):
         names = names[1:]
     required = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
-    needed = [
-        each.arg for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value is None
-    ]
-    if needed or len(required) > 1:
+    if None in arguments.kw_defaults or len(required) > 1:
         raise CannotRewrite(f"{trigger.symbol}() wants more than a reason", _BY_HAND)
     return f'"{reason}"' if names else ""
 
 
 def _is_bare(call: ast.Call) -> bool:
-    """Say whether a call sends nothing but the type: no instructions, no tools that would be lost."""
-    allowed = {"type", "event_id"}
-    for node in ast.walk(call):
-        if isinstance(node, ast.Dict):
-            if any(not (isinstance(key, ast.Constant) and key.value in allowed) for key in node.keys):
-                return False
-        elif (
-            isinstance(node, ast.Name) and node.id not in ("self", "json", "ws", "websocket") and node is not call.func
-        ):
-            parent_is_receiver = any(isinstance(each, ast.Attribute) and each.value is node for each in ast.walk(call))
-            if not parent_is_receiver:
+    """Say whether a call sends nothing but the type: no instructions and no tools that would be lost."""
+    for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+        for node in ast.walk(argument):
+            if isinstance(node, ast.Dict):
+                keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+                if any(key not in ("type", "event_id") for key in keys):
+                    return False
+            elif isinstance(node, ast.Name) and node.id not in ("json", "orjson"):
                 return False  # a payload that was built elsewhere
     return True
 

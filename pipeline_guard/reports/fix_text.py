@@ -30,29 +30,29 @@ class FixReport:
 
     def summary(self, outcome: Outcome, *, changed: int, written: bool) -> None:
         """Print one line per fix and refusal, then how many there were."""
-        say = self.console.print
-        options = {"markup": False, "highlight": False, "soft_wrap": True}
+        verb = "fixed" if written else "would fix"
         for done in outcome.done:
-            say(
-                f"{'fixed' if written else 'would fix'} {done.path}:{done.line} {done.unit.rule}: {done.unit.why}",
-                **options,
-            )
+            self._say(f"{verb} {done.path}:{done.line} {done.unit.rule}: {done.unit.why}")
         for refusal in outcome.refused:
             by_hand = f"; {refusal.by_hand}" if refusal.by_hand else ""
-            say(f"left alone {refusal.path}:{refusal.line} {refusal.rule}: {refusal.why}{by_hand}", **options)
+            self._say(f"left alone {refusal.path}:{refusal.line} {refusal.rule}: {refusal.why}{by_hand}")
         for unit in outcome.unsafe:
             place = unit.operations[0]
-            say(f"with --unsafe-fixes {place.path}:{place.line} {unit.rule}: {unit.why}", **options)
+            self._say(f"with --unsafe-fixes {place.path}:{place.line} {unit.rule}: {unit.why}")
         left = sum(finding.severity != "note" for finding in outcome.program.findings)
-        verb = "changed" if written else "would change"
-        say(
+        self._say(
             f"{len(outcome.done)} fixed, {len(outcome.unsafe)} need --unsafe-fixes, {len(outcome.refused)} left alone; "
-            f"{changed} {'file' if changed == 1 else 'files'} {verb}; {left} {'finding' if left == 1 else 'findings'} "
-            "left",
-            **options,
+            f"{_count(changed, 'file')} {'changed' if written else 'would change'}; {_count(left, 'finding')} left"
         )
         if changed and written:
-            say("'pipeline-guard undo' puts the files back as they were", **options)
+            self._say("'pipeline-guard undo' puts the files back as they were")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def unified(path: str, old: bytes, new: bytes) -> list[str]:
