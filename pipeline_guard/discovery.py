@@ -30,10 +30,14 @@ _SHEBANG_BYTES = 128
 
 
 class SourceFile(NamedTuple):
-    """One Python file: where it is, and its name relative to the root with forward slashes."""
+    """One Python file: where it is, and its name relative to the root with forward slashes.
+
+    ``named`` says that somebody asked about this very file: then it is parsed, whatever stands in it.
+    """
 
     path: str
     rel: str
+    named: bool = False
 
 
 class Discovery(NamedTuple):
@@ -254,6 +258,9 @@ class _Sieve:
                 self.look(name)
         if self.links:
             self.follow_links()
+        if explicit:
+            asked = set(explicit)
+            self.files = [file._replace(named=True) if file.path in asked else file for file in self.files]
         self.files.sort(key=lambda file: file.rel)
         self.documents.sort(key=lambda file: file.rel)
         self.gaps.sort(key=lambda gap: (gap.path, gap.reason))

@@ -16,16 +16,20 @@ class TomlError(Exception):
     """A TOML file that cannot be used; the message names the file."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file.  A byte order mark, which Windows editors leave behind, is accepted."""
+def read_text(path: Path) -> str:
+    """Return the text of a TOML file.  A byte order mark, which Windows editors leave behind, is accepted."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise TomlError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise TomlError(f"{path}: is not UTF-8 text (byte {error.start}), as TOML has to be") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file."""
     try:
-        return tomllib.loads(text.replace("\r\n", "\n"))
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise TomlError(f"{path}: is not valid TOML: {error}") from error
     except RecursionError as error:

@@ -205,7 +205,7 @@ def test_patterns_speak_of_the_folder_of_the_settings(core: Core, project: Path,
     (project / "server" / "old.py").write_text("", encoding="utf-8")
     (project / "pyproject.toml").write_text('[tool.pipeline-guard]\nexclude = ["/server/old.py"]\n', encoding="utf-8")
     run("check", project / "server")
-    assert core.files == ["app.py"]
+    assert (core.root, core.files) == (project / "server", ["app.py"])
 
 
 @pytest.mark.parametrize(

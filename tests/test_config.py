@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 
 from pipeline_guard.config import (
     DEFAULT_MAX_FILE_SIZE,
+    App,
     Config,
     ConfigError,
     Contract,
+    PathSettings,
     check_selectors,
     load_config,
     parse_selectors,
     read_config,
 )
+from pipeline_guard.toml_places import line_of
 
 EVERYTHING = """
 [tool.pipeline-guard]
@@ -26,6 +30,7 @@ select = ["PG1", "PG201"]
 ignore = ["PG105"]
 exclude = ["/old/", "**/migrations/*"]
 max-file-size = 2_000_000
+paths = ["services"]
 vocabulary = ["voices.toml"]
 
 [tool.pipeline-guard.contract]
@@ -41,7 +46,21 @@ PG105 = "note"
 [[tool.pipeline-guard.sink]]
 kind = "audio_send"
 call = "voicebridge.push"
+
+[[tool.pipeline-guard.app]]
+name = "inbound"
+paths = ["services/inbound/"]
+contract = { trigger = "speak" }
+
+[[tool.pipeline-guard.app]]
+name = "outbound"
+paths = ["services/outbound/"]
+
+[tool.pipeline-guard.per-path."examples/**"]
+ignore = ["PG2"]
+severity = { PG101 = "note" }
 """
+COMMON = Contract("realtime_audio_in_queue", "audio_sender_loop", "trigger_response", "active_response_id", "client")
 
 
 def pyproject(folder: Path, text: str) -> Path:
@@ -54,14 +73,15 @@ def table(folder: Path, text: str) -> Path:
     return pyproject(folder, f"[tool.pipeline-guard]\n{text}\n")
 
 
-def complaint(folder: Path, text: str) -> str:
+def complaint(folder: Path, text: str, line: int = 2) -> str:
+    """Return what is said about one line below the table's header."""
     path = table(folder, text)
     with pytest.raises(ConfigError) as caught:
         read_config(path)
     message = str(caught.value)
-    assert message.startswith(f"{path.resolve()}: ")
+    assert message.startswith(f"{path.resolve()}:{line}: ")
     assert "\n" not in message
-    return message.removeprefix(f"{path.resolve()}: ")
+    return message.removeprefix(f"{path.resolve()}:{line}: ")
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
@@ -74,18 +94,23 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
     (tmp_path / "voices.toml").write_text("", encoding="utf-8")
+    (tmp_path / "services").mkdir()
     path = pyproject(tmp_path, EVERYTHING).resolve()
     assert load_config(tmp_path) == Config(
         select=("PG1", "PG201"),
         ignore=("PG105",),
         exclude=("/old/", "**/migrations/*"),
         max_file_size=2_000_000,
-        contract=Contract(
-            "realtime_audio_in_queue", "audio_sender_loop", "trigger_response", "active_response_id", "client"
-        ),
+        contract=COMMON,
         severity={"PG105": "note"},
         vocabulary=(path.parent / "voices.toml",),
         sinks=({"kind": "audio_send", "call": "voicebridge.push"},),
+        apps=(
+            App("inbound", ("services/inbound/",), replace(COMMON, trigger="speak")),
+            App("outbound", ("services/outbound/",), COMMON),
+        ),
+        per_path=(PathSettings("examples/**", ("PG2",), {"PG101": "note"}),),
+        paths=("services",),
         source=path,
     )
 
@@ -143,6 +168,65 @@ def test_the_search_ends_at_the_top_of_the_repository(tmp_path: Path) -> None:
             "tool.pipeline-guard.severity.PG101: must be 'error' or 'warning' or 'note', not 'fatal'",
         ),
         ("sink = {}", "tool.pipeline-guard.sink: must be a list of tables: write [[tool.pipeline-guard.sink]]"),
+        (
+            "sink = [{call = 'push', kind = 'audio'}]",
+            "tool.pipeline-guard.sink[1].kind: must be 'audio_send' or 'response_create' or 'auto_response', "
+            "not 'audio'; did you mean 'audio_send'?",
+        ),
+        (
+            "sink = [{call = 'push()', kind = 'audio_send'}]",
+            "tool.pipeline-guard.sink[1].call: 'push()' must be Class.method, module.function or a bare name",
+        ),
+        ("sink = [{kind = 'audio_send'}]", "tool.pipeline-guard.sink[1].call: must be a name in quotes"),
+        ("sink = [{cal = 'push'}]", "tool.pipeline-guard.sink[1].cal: is not a setting; did you mean 'call'?"),
+        ("lanes = {}", "tool.pipeline-guard.lanes: is not a setting"),
+        ("exclude = [1]", 'tool.pipeline-guard.exclude: must be a list of strings, such as ["one", "two"]'),
+        (
+            "contract = {trigger = 'self.speak()'}",
+            "tool.pipeline-guard.contract.trigger: 'self.speak()' is not a name in Python; "
+            "write it without 'self.', brackets or arguments",
+        ),
+        ("contract = {queue = 3}", "tool.pipeline-guard.contract.queue: must be a name in quotes"),
+        ("contract = {normal-turn = true}", "tool.pipeline-guard.contract.normal-turn: must be a name in quotes"),
+        (
+            "paths = ['nowhere']",
+            "tool.pipeline-guard.paths: there is no 'nowhere'; paths are relative to the configuration file",
+        ),
+        (
+            "app = {name = 'one'}",
+            "tool.pipeline-guard.app: must be a list of tables: write [[tool.pipeline-guard.app]]",
+        ),
+        (
+            "app = [{name = 'one'}]",
+            "tool.pipeline-guard.app[1]: needs 'paths': an app is a name and the files that are its alone",
+        ),
+        (
+            "app = [{paths = ['a/']}]",
+            "tool.pipeline-guard.app[1]: needs 'name': an app is a name and the files that are its alone",
+        ),
+        (
+            "app = [{name = 'a', paths = ['a/']}, {name = 'a', paths = ['b/']}]",
+            "tool.pipeline-guard.app[2].name: two apps are called 'a'",
+        ),
+        (
+            "app = [{name = 'a', path = ['a/']}]",
+            "tool.pipeline-guard.app[1].path: is not a setting; did you mean 'paths'?",
+        ),
+        (
+            "app = [{name = 'a', paths = ['a/'], contract = {queu = 'q'}}]",
+            "tool.pipeline-guard.app[1].contract.queu: is not a setting; did you mean 'queue'?",
+        ),
+        ("per-path = []", "tool.pipeline-guard.per-path: must be a table"),
+        ('per-path = {"examples/**" = ["PG2"]}', 'tool.pipeline-guard.per-path."examples/**": must be a table'),
+        (
+            'per-path = {"examples/**" = {ignored = []}}',
+            "tool.pipeline-guard.per-path.\"examples/**\".ignored: is not a setting; did you mean 'ignore'?",
+        ),
+        (
+            'per-path = {"examples/**" = {severity = {PG101 = "off"}}}',
+            'tool.pipeline-guard.per-path."examples/**".severity.PG101: '
+            "must be 'error' or 'warning' or 'note', not 'off'",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named_with_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
@@ -217,6 +301,46 @@ def test_selectors_on_the_command_line() -> None:
     assert parse_selectors(" pg201 ,PG1,", "--select") == ("PG201", "PG1")
     with pytest.raises(ConfigError, match="--select: 'X1' is not a rule id"):
         parse_selectors("X1", "--select")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[tool.other]\nselct = 1\n[tool.pipeline-guard]\n# selct = []\nselct = []', 5),
+        ('[tool.pipeline-guard]\nignore = ["PG1"]\n\n[tool.pipeline-guard.contrat]\ntrigger = "x"', 4),
+        ('[tool.pipeline-guard]\n[tool.pipeline-guard.contract]\ntrigger = "x"\nsendr = "x"', 4),
+        ('[tool.pipeline-guard.contract]\n"trigger" = "x"\n\'sendr\' = "x"', 3),
+        ('tool.pipeline-guard.contract.trigger = "x"\ntool.pipeline-guard.contract.sendr = "x"', 2),
+        ('[tool]\npipeline-guard = { ignore = [], contract = { sendr = "x" } }', 2),
+        ('[tool.x]\nabout = """\n[tool.pipeline-guard]\nselct = 1\n"""\n[tool.pipeline-guard]\nselct = 1', 7),
+        ('[[tool.pipeline-guard.app]]\nname = "a"\npaths = ["a"]\n'
+         '[[tool.pipeline-guard.app]]\nname = "b"\npaths = ["b"]\n[tool.pipeline-guard.app.contract]\nsendr = "x"', 8),
+        ('[tool.pipeline-guard.per-path."a.[b]/*"]\nignore = []\nignored = []', 3),
+        ('[tool.pipeline-guard]\nignore = [\n  "PG1",\n  "E501",\n]', 2),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    path = pyproject(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path.resolve()}:{line}: tool.pipeline-guard.")
+
+
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=5), st.integers() | st.lists(st.text(max_size=3), max_size=2)),
+    st.text(max_size=60),
+)
+def test_a_place_is_a_line_of_the_text_or_none(tables: dict[str, object], text: str) -> None:
+    lines = text.count("\n") + 1
+    for key in tables:
+        found = line_of(text, ("tool", key))
+        assert found is None or 1 <= found <= lines
+
+
+def test_a_rule_id_for_some_paths_has_to_exist_too() -> None:
+    config = Config(per_path=(PathSettings("old/**", ("PG210",)),))
+    with pytest.raises(ConfigError, match=r"per-path\.old/\*\*\.ignore: no rule is called 'PG210'"):
+        check_selectors(config, ["PG101", "PG201"])
 
 
 def test_settings_can_be_handed_to_another_process(tmp_path: Path) -> None:

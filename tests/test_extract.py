@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_guard.facts import ir
+from pipeline_guard.facts.columns import Columns
 from pipeline_guard.facts.extract import Unreadable, decode_facts, encode_facts, extract
 
 Lines = list[str]
@@ -167,7 +168,9 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
 
 def calls_in_source(text: str) -> set[tuple[int, int]]:
     """Return line and column of every call outside case patterns."""
-    return {(node.lineno, node.col_offset + 1) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
+    columns = Columns(text)
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return {(node.lineno, columns.at(node.lineno, node.col_offset)) for node in found}
 
 
 def expressions_of(facts: ir.ModuleFacts) -> Iterator[ir.Expr | None]:

@@ -32,7 +32,7 @@ def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     if config.is_selected("PG901"):
         for draft in gate.cannot_parse(pipeline_map):
             reporter.add("PG901", draft, None)
-    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, config.is_selected)
+    verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, reporter.per_path.is_selected)
     complaints = Reporter(pipeline_map, config, rules)
     for rule_id, draft in verdict.complaints:
         if config.is_selected(rule_id):

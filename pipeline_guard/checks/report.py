@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
@@ -56,7 +57,7 @@ class Reporter:
 
     def __init__(self, pipeline_map: PipelineMap, config: Config, rules: Mapping[str, Rule]) -> None:
         self.root = Path(pipeline_map.root)
-        self.config = config
+        self.per_path = PerPath(config, self.root)
         self.rules = rules
         self._found: dict[tuple[str, str, int, int], Finding] = {}
         self._prints: dict[str, int] = {}
@@ -65,12 +66,12 @@ class Reporter:
     def add(self, rule_id: str, draft: Draft, lane: Lane | None) -> None:
         """Record a draft of a rule."""
         key = (rule_id, draft.path, draft.line, draft.column)
-        if key in self._found:
+        if key in self._found or not self.per_path.is_selected(rule_id, draft.path):
             return
-        default = self.rules[rule_id].severity
-        severity = self.config.severity_of(rule_id, default)
+        wanted = self.per_path.severity(rule_id, draft.path)
+        severity = wanted or self.rules[rule_id].severity
         unsure = draft.downgrade or draft.confidence == "low"
-        if unsure and severity == "error" and rule_id not in self.config.severity:
+        if unsure and severity == "error" and wanted is None:
             severity = "warning"
         self._found[key] = Finding(
             rule=rule_id,

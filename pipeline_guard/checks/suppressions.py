@@ -74,11 +74,11 @@ def judge(
     pipeline_map: PipelineMap,
     findings: Sequence[Finding],
     rules: Collection[str],
-    is_selected: Callable[[str], bool],
+    is_selected: Callable[[str, str], bool],
 ) -> Verdict:
     """Apply the map's suppressions to the findings of a run; ``rules`` are the ids that exist.
 
-    An id is called unused only where its rule was selected in this run.
+    An id is called unused only where its rule was selected in this run, for the file that the comment stands in.
     """
     suppressions: list[Suppression] = []
     complaints: list[tuple[str, Draft]] = []
@@ -104,7 +104,10 @@ def judge(
         idle = [
             rule
             for rule in each.ids
-            if rule in rules and rule not in NEVER_SUPPRESSED and is_selected(rule) and (each, rule) not in used
+            if rule in rules
+            and rule not in NEVER_SUPPRESSED
+            and is_selected(rule, each.remark.path)
+            and (each, rule) not in used
         ]
         if each.remark.path in half_read:
             idle = []

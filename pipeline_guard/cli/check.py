@@ -65,7 +65,7 @@ def command(
     PATH is a project's folder (the current one when left out).  For single files, or several paths, the whole project
     around them is judged and the findings in them are reported.
     """
-    from pipeline_guard.cli.run import build_map, find_problems, settings_for
+    from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
 
     target = resolve_target(paths, "check")
@@ -93,7 +93,10 @@ def command(
                 check_command=_command_line(target, select, ignore, config_file),
             )
         deliver(report, output_file, f"the {output_format} report")
-    return 1 if any(not finding.suppressed for finding in findings) else 0
+    if any(not finding.suppressed for finding in findings):
+        return 1
+    refuse_unmet_declarations(pipeline_map, config)
+    return 0
 
 
 def _print_text(

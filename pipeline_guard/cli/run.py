@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,10 +50,10 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True, use
 
     With ``use_cache``, what is known from earlier runs is not read again.
     """
-    found = find_files(target, config)
     from pipeline_guard.cache import open_cache
     from pipeline_guard.pipeline.build import analyse
 
+    found = find_files(target, config)
     cache = open_cache(target.root) if use_cache else None
     with _progress(show_progress) as progress:
         pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
@@ -65,18 +64,16 @@ def find_files(target: Target, config: Config) -> Discovery:
     """Return the files of the target's root; raises UserError where there are none."""
     from pipeline_guard.discovery import discover
 
-    prefix = ""
-    if config.base is not None:
-        prefix = os.path.relpath(os.path.realpath(target.root), config.base).replace(os.sep, "/")
     found = discover(
         target.root,
         config.exclude,
         config.max_file_size,
-        exclude_prefix="" if prefix == "." or prefix.startswith("..") else prefix,
+        exclude_prefix=config.prefix_of(target.root),
         explicit=target.explicit,
     )
     if not found.files:
         raise UserError(_nothing_found(target.root, found))
+    _check_focus(target, found)
     return found
 
 
@@ -87,8 +84,24 @@ def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
     return run_checks(pipeline_map, config)
 
 
-def _nothing_found(root: Path, found: Discovery) -> str:
-    if found.gaps:
+def refuse_unmet_declarations(pipeline_map: PipelineMap, config: Config) -> None:
+    """Raise UserError where the settings declare what the code does not have: that must not look like a clean run."""
+    unmet = [gap.detail for gap in pipeline_map.gaps if gap.reason == "contract"]
+    if unmet:
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        raise UserError(f"{config.source}: {unmet[0]}{more}; correct the settings or the code")
+
+
+def _check_focus(target: Target, found: Discovery) -> None:
+    """Refuse a folder without Python files: no findings in nothing would look like a clean one."""
+    seen = [file.rel for file in found.files] + [gap.path for gap in found.gaps]
+    for part in target.focus:
+        if not any(Target(target.root, (part,)).reports_on(rel) for rel in seen):
+            raise UserError(_nothing_found(target.root / part))
+
+
+def _nothing_found(root: Path, found: Discovery | None = None) -> str:
+    if found is not None and found.gaps:
         first = found.gaps[0]
         return f"{root}: holds no Python file that can be read ({first.path}: {first.detail})"
     return f"{root}: holds no Python files (ignored and excluded ones aside); name the folder with the backend's code"

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline_guard.config import STANDALONE_NAMES, load_config
 from pipeline_guard.errors import UserError
 
-PROJECT_MARKERS = (".git", "pyproject.toml")
+PROJECT_MARKERS = (".git", "pyproject.toml", *STANDALONE_NAMES)
+# A folder with one of these is deployed or installed by itself: named alone, it is a project of its own.
 
 
 class Target(NamedTuple):
@@ -29,15 +31,40 @@ class Target(NamedTuple):
 
 
 def resolve_target(paths: Sequence[Path], command: str) -> Target:
-    """Return the target for some paths: a single folder is its own root, all else is part of the project around it."""
-    named = [Path(os.path.abspath(path)) for path in paths or (Path(),)]
-    for given, path in zip(paths or (Path(),), named, strict=True):
-        _check_path(given, path, command)
+    """Return the target for some paths: a single folder is its own root, all else is part of the project around it.
+
+    Without paths it is the current folder, and in it what the settings name as ``paths``.
+    """
+    given = tuple(paths) or _default_paths(Path())
+    named = [Path(os.path.abspath(path)) for path in given]
+    for path, where in zip(given, named, strict=True):
+        _check_path(path, where, command)
     if len(named) == 1 and named[0].is_dir():
         return Target(named[0])
+    named = [_followed(path) for path in named]
     root = _common_project(named)
     focus = tuple(os.path.relpath(path, root).replace(os.sep, "/") for path in named)
     return Target(root, focus, tuple(path for path in named if path.is_file()))
+
+
+def _default_paths(here: Path) -> tuple[Path, ...]:
+    config = load_config(here)
+    if config.base is None or not config.paths or Path.cwd().resolve() != config.base:
+        return (here,)
+    return tuple(here / path for path in config.paths)
+
+
+def _followed(path: Path) -> Path:
+    """Return what a link leads to, so that findings there count as asked for; of a project's own files, by its names.
+
+    The project itself may be reached through a link.
+    """
+    real = Path(os.path.realpath(path))
+    project = enclosing_project(path if path.is_dir() else path.parent)
+    if project is None or real == path:
+        return real
+    top = Path(os.path.realpath(project))
+    return project / real.relative_to(top) if real.is_relative_to(top) else real
 
 
 def _check_path(given: Path, path: Path, command: str) -> None:

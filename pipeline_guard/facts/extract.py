@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import msgspec
 
 from pipeline_guard.facts import ir
+from pipeline_guard.facts.columns import Columns
 from pipeline_guard.facts.lower import lower_module
 
 _COOKIE = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
@@ -101,7 +102,8 @@ def extract(data: bytes) -> ir.ModuleFacts:
     Raises Unreadable with reason "encoding", "syntax" or "recursion".  The code is parsed, never executed.
     """
     with _readable():
-        return lower_module(_parsed(data))
+        tree = _parsed(data)
+        return lower_module(tree, Columns("" if data.isascii() else decode(data)))
 
 
 def check_syntax(data: bytes) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline_guard.facts import ir
+from pipeline_guard.facts.columns import Columns
 
 # Expressions nested deeper than this are cut off: generated code nests thousands deep, hand-written code does not.
 MAX_DEPTH = 120
@@ -19,9 +20,12 @@ _COMPARE = {
 }  # fmt: skip
 
 
-def lower_module(tree: ast.Module) -> ir.ModuleFacts:
-    """Return the facts of a parsed module; ``truncated`` is set where an expression was too deep to follow."""
-    module = _Module()
+def lower_module(tree: ast.Module, columns: Columns) -> ir.ModuleFacts:
+    """Return the facts of a parsed module; ``truncated`` is set where an expression was too deep to follow.
+
+    ``columns`` knows the text of the module.
+    """
+    module = _Module(columns)
     body = _FunctionBuilder(module, "<module>", "", 1, 0, parent=-1, owner=-1)
     body.suite(tree.body, body.open("body", 0, None, 1))
     body.finish()
@@ -31,7 +35,8 @@ def lower_module(tree: ast.Module) -> ir.ModuleFacts:
 class _Module:
     """The lists that every function builder of one module appends to."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
         self.functions: list[ir.Function] = []
         self.classes: list[ir.Class] = []
         self.truncated = False
@@ -458,7 +463,7 @@ class _FunctionBuilder:
             [ir.Keyword(keyword.arg, self.expr(keyword.value)) for keyword in node.keywords],
             node.lineno,
             node.end_lineno or node.lineno,
-            node.col_offset + 1,
+            self.module.columns.at(node.lineno, node.col_offset),
         )
 
     def on_dict(self, node: ast.Dict) -> ir.Expr:
@@ -477,7 +482,8 @@ class _FunctionBuilder:
         if isinstance(node.op, ast.Mod) and isinstance(node.left, (ast.Name, ast.Attribute)):
             left = ir.Attr(self.expr(node.left), "__mod__")  # a template, perhaps: read like ``template.format(…)``
             end = node.end_lineno or node.lineno
-            return ir.Call(left, [self.expr(node.right)], [], node.lineno, end, node.col_offset + 1)
+            column = self.module.columns.at(node.lineno, node.col_offset)
+            return ir.Call(left, [self.expr(node.right)], [], node.lineno, end, column)
         if not isinstance(node.op, ast.Add):
             return ir.Other([self.expr(node.left), self.expr(node.right)])
         parts: list[ir.Expr] = []

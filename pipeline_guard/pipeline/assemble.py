@@ -8,10 +8,12 @@ import msgspec
 
 from pipeline_guard.config import Contract
 from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.audio import AudioReader
 from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.describe_audio import AudioDescriber
 from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
+from pipeline_guard.pipeline.gate.reader import GateReader
 from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
 from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.hops import Hop
@@ -39,27 +41,30 @@ class Assembler:
         chains: Chains,
         queues: QueueIndex,
         vocabulary: Vocabulary,
-        contract: Contract,
+        apps: Apps,
     ) -> None:
         self.graph = graph
         self.reach = reach
-        self.contract = contract
+        self.apps = apps
+        self.contract = apps.common
         self.gaps: list[Gap] = []
         self.evidence = Evidence(graph, reach)
         self.audio = AudioReader(graph, reach, chains, queues)
-        self.describer = AudioDescriber(self.audio, reach, queues, self.evidence, contract)
+        self.describer = AudioDescriber(self.audio, reach, queues, self.evidence, apps.common)
         self.triggers = TriggerReader(graph, reach, chains, vocabulary)
         self.guards = GuardReader(vocabulary)
         self.guard_sites = GuardSites(self.guards, self.evidence)
-        self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
+        self.guard_names: frozenset[str] = frozenset()
+        self.gate_readers: dict[frozenset[str], GateReader] = {}
+        self.vocabulary = vocabulary
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
         """Return the lanes, those with live sites first, each with what it was made of."""
         self.note_gaps(hops, configs)
         causes = self.triggers.read([hop for hop in hops if hop.kind == "response_create"])
-        grouping = Grouping(self.graph, self.reach, self.evidence)
+        grouping = Grouping(self.graph, self.reach, self.evidence, self.apps)
         lanes = [
-            (self._lane(provider, group.hops, group.configs, causes), group)
+            (self._lane_under(self.apps.contract(group.app), provider, group, causes), group)
             for provider, group in grouping.groups(hops, configs)
         ]
         names: dict[str, int] = {}
@@ -94,6 +99,20 @@ class Assembler:
                 self.gaps.append(Gap(path=path, reason="unresolved-configuration", detail=detail, line=config.line))
 
     # -- one lane
+
+    def _lane_under(self, contract: Contract, provider: str, group: Group, causes: dict[int, Cause]) -> Lane:
+        """Return the lane of a group, described by the contract that holds for its app."""
+        self.contract = self.describer.contract = contract
+        self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
+        if self.guard_names not in self.gate_readers:
+            self.gate_readers[self.guard_names] = GateReader(self.graph, self.vocabulary, self.guard_names)
+        lane = self._lane(provider, group.hops, group.configs, causes)
+        if group.app is None:
+            return lane
+        own = tuple(step for step in lane.entry_points if self.apps.of_path(step.path) in (group.app, None))
+        return msgspec.structs.replace(
+            lane, app=group.app.name, name=f"{group.app.name}: {lane.name}", entry_points=own or lane.entry_points
+        )
 
     def _lane(self, provider: str, hops: list[Hop], configs: list[Config], causes: dict[int, Cause]) -> Lane:
         if provider != "openai":
@@ -240,10 +259,16 @@ class Assembler:
             if hop.sink is not None:
                 by_func.setdefault(hop.func, []).append(hop)
         chosen = self._canonical(by_func)
+        above: dict[Func, list[tuple[Hop, str]]] = {}
+        for hop in hops:
+            if self.evidence.context(hop) != "dormant":
+                for callee in hop.callees:
+                    above.setdefault(callee, []).append((hop, causes[id(hop)].name))
         found: list[Trigger] = []
         for func, own in sorted(by_func.items(), key=lambda item: item[0] is not chosen):
             callers = [hop for hop in hops if hop.edge is not None and hop.edge.callee is func]
             guards = {self._guard(hop) for hop in own}
+            running = [hop for hop in own if self.evidence.context(hop) != "dormant"] or own
             found.append(
                 Trigger(
                     symbol=func.symbol,
@@ -256,6 +281,7 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
+                    gate=self.gate_readers[self.guard_names].read(func, running, above),
                 )
             )
         return found

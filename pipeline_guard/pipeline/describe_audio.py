@@ -38,18 +38,25 @@ class AudioDescriber:
         senders.sort(key=lambda s: (s not in live, not self._is_contract_sender(s), s.queue is None, not s.loop))
         direct = [s.queue for s in senders if s.queue is not None]
         keys = list(dict.fromkeys([*direct, *(early for key in direct for early in self.audio.queues_before(key))]))
+        keys.sort(key=lambda key: not any(map(self._is_contract_queue, self.queues.queues[key].names)))
         return senders, [(key, self._queue(key, index)) for index, key in enumerate(keys)]
 
     def _is_contract_sender(self, sender: AudioSender) -> bool:
         wanted = self.contract.sender or "audio_sender_loop"
         return wanted in (sender.func.name, sender.func.symbol)
 
+    def _is_contract_queue(self, name: str) -> bool:
+        wanted = self.contract.queue
+        return wanted is not None and (name == wanted or name.endswith(f".{wanted}"))
+
     def _queue(self, key: QueueKey, index: int) -> Queue:
         info = self.queues.queues[key]
         bounded = None
         if info.type.endswith(("Queue", "deque")):
             bounded = bool(info.call.args or any(k.name in ("maxsize", "maxlen") for k in info.call.keywords))
-        name = sorted(info.names or {info.type}, key=lambda text: (len(text), text))[0]
+        name = sorted(info.names or {info.type}, key=lambda text: (not self._is_contract_queue(text), len(text), text))[
+            0
+        ]
         return Queue(
             name=name,
             path=info.func.module.rel,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline_guard.config import App
+from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.sessions import Config
@@ -15,10 +18,11 @@ Node = tuple[str, str]
 
 
 class Group(NamedTuple):
-    """The sites and the settings of one lane."""
+    """The sites and the settings of one lane, and the app that it belongs to, where apps are declared."""
 
     hops: list[Hop]
     configs: list[Config]
+    app: App | None = None
 
 
 GroupKey = tuple[Node, str]
@@ -27,14 +31,45 @@ GroupKey = tuple[Node, str]
 class Grouping:
     """Joins functions that run in the same call; a class and its bases are one node, so is a top-level function."""
 
-    def __init__(self, graph: CallGraph, reach: Reachability, evidence: Evidence) -> None:
+    def __init__(self, graph: CallGraph, reach: Reachability, evidence: Evidence, apps: Apps) -> None:
         self.graph = graph
         self.reach = reach
         self.evidence = evidence
+        self.apps = apps
+        self._app: App | None = None
         self._parent: dict[Node, Node] = {}
 
     def groups(self, hops: list[Hop], configs: list[Config]) -> list[tuple[str, Group]]:
-        """Return the groups, each with its provider."""
+        """Return the groups, each with its provider.
+
+        Each declared app is joined by itself, as if its siblings were not there; code that belongs to none of them is
+        part of every app that gets to it, and stands alone only where none does.
+        """
+        found: list[tuple[str, Group]] = []
+        taken: set[int] = set()
+        for app in self.apps.declared:
+            own = self._joined(app, hops, configs)
+            for provider, group in own:
+                if any(self.apps.of_path(node[0]) is app for node in self._component(group)):
+                    found.append((provider, group._replace(app=app)))
+                    taken.update(map(id, (*group.hops, *group.configs)))
+        rest = [hop for hop in hops if id(hop) not in taken], [entry for entry in configs if id(entry) not in taken]
+        return found + self._joined(None, *rest)
+
+    def _component(self, group: Group) -> Iterator[Node]:
+        """Yield every function and class that is joined with those of a group."""
+        funcs = [*(hop.func for hop in group.hops), *(config.func for config in group.configs)]
+        tops = {self._find(node_of(func)) for func in funcs}
+        yield from [node for node in self._parent if self._find(node) in tops]
+
+    def _is_in(self, func: Func) -> bool:
+        return self.apps.of(func) in (self._app, None)
+
+    def _joined(self, app: App | None, hops: list[Hop], configs: list[Config]) -> list[tuple[str, Group]]:
+        self._app = app
+        self._parent = {}
+        hops = [hop for hop in hops if self._is_in(hop.func)]
+        configs = [config for config in configs if self._is_in(config.func)]
         self._connect(hops, configs)
         groups: dict[GroupKey, Group] = {}
         for hop in hops:
@@ -61,7 +96,8 @@ class Grouping:
             node = node_of(hop.func)
             self._find(node)
             for callee in hop.callees:
-                self._union(node, node_of(callee))
+                if self._is_in(callee):
+                    self._union(node, node_of(callee))
             self._connect_family(hop.func)
             if hop.top or hop.sink is not None:
                 self._connect_callers(hop.func)
@@ -80,7 +116,7 @@ class Grouping:
                 continue
             for edge in self.graph.incoming.get(current, ()):
                 caller = edge.caller
-                if caller.index == 0 or caller in seen or edge.kind == "escape":
+                if caller.index == 0 or caller in seen or edge.kind == "escape" or not self._is_in(caller):
                     continue
                 seen.add(caller)
                 self._union(node_of(current), node_of(caller))

@@ -16,7 +16,7 @@ from pipeline_guard.program.sources import Sources, read_sources
 
 _KIND = "maps"
 # Settings that decide which findings are wanted and how grave they are.
-_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity"})
+_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths"})
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -26,7 +26,7 @@ def map_key(
     """Return the key of everything that the map of a program depends on."""
     return content_key(
         code_version(), str(root).encode("utf-8", "surrogatepass"), *_settings(config), *_contents(sources),
-        *_contents(read_sources(documents)), *(file.rel.encode() for file in files),
+        *_contents(read_sources(documents)), *(f"{file.rel}\0{file.named}".encode() for file in files),
     )  # fmt: skip
 
 

@@ -141,6 +141,55 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     takes_frames: bool = False
 
 
+class GuardClear(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that gives the marker of an active response up while the response may still run.
+
+    ``on`` says on what: "error", "barge_in", "timeout", "any_response" (a ``response.done`` whose id is not compared),
+    or the type of the server event.
+    """
+
+    on: str
+    marker: str
+    place: Step
+    path: tuple[Step, ...] = ()
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands between a trigger and a second response: read from control flow, not from names or comments.
+
+    ``markers`` are the attributes or variables that mean "a response is active or asked for", ``marker`` the one that
+    follows the server's events.  ``checked``: every way to the send asks a marker that is held until the response is
+    over; ``pending``: a marker is set before control can change hands between the check and the send;
+    ``released_on_failure``: it is given up when the send fails, or a failed send ends the session;
+    ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and ``response.done``, ``same_id``
+    only for the response it stands for; ``bypass``: what lets a call past the check.  ``problem`` says what is wrong
+    with the first of these that fails: "none", "unchecked", "some_callers", "pending_only", "inverted" for ``checked``.
+    """
+
+    marker: str | None = None
+    markers: tuple[str, ...] = ()
+    checked: bool = False
+    pending: bool = False
+    released_on_failure: bool = True
+    set_on_created: bool = False
+    cleared_on_done: bool = False
+    same_id: bool = False
+    bypass: str | None = None
+    problem: str = ""
+    race: str = ""
+    certain: bool = True
+    checks: tuple[Step, ...] = ()
+    unchecked: tuple[Step, ...] = ()
+    marks: tuple[Step, ...] = ()
+    awaited: tuple[Step, ...] = ()
+    swallowed: tuple[Step, ...] = ()
+    sets: tuple[Step, ...] = ()
+    clears: tuple[Step, ...] = ()
+    wrong_clears: tuple[GuardClear, ...] = ()
+    bypasses: tuple[Step, ...] = ()
+    bypass_calls: tuple[Step, ...] = ()
+
+
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     """A function through which responses are created: it sends ``response.create`` itself."""
 
@@ -154,6 +203,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[str, ...] = ()
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
+    gate: Gate = Gate()
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +223,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
     ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
     ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
+    ``app`` names the app that the lane belongs to, where the settings declare apps.
     """
 
     name: str
@@ -186,13 +237,15 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[Site, ...] = ()
     policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
     policy_source: Literal["declared", "inferred"] = "inferred"
+    app: str = ""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was not analysed, and why.
 
     ``reason`` is one of "syntax", "encoding", "size", "unreadable", "recursion", "symlink", "unresolved-receiver",
-    "unresolved-configuration"; ``detail`` is a sentence for a person.
+    "unresolved-configuration", "contract" (the settings declare what the code does not have, or has under another
+    name; ``path`` is then the configuration file); ``detail`` is a sentence for a person.
     """
 
     path: str

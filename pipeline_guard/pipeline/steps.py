@@ -10,9 +10,11 @@ from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
+from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.assemble import Assembler
 from pipeline_guard.pipeline.beside import Beside
 from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.declared import unmet_declarations
 from pipeline_guard.pipeline.engines import EngineFinder
 from pipeline_guard.pipeline.evidence import ENGINE_KINDS
 from pipeline_guard.pipeline.model import Coverage, PipelineMap
@@ -69,7 +71,8 @@ def _analyse(
     remarks = read_remarks(loader.mounting.data)
     if not loader.seeds:
         coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
-        return PipelineMap(root=str(root), lanes=(), gaps=tuple(loader.gaps), coverage=coverage, remarks=remarks)
+        gaps = (*loader.gaps, *unmet_declarations((), loader.files, (), config, Apps(config, root), root))
+        return PipelineMap(root=str(root), lanes=(), gaps=gaps, coverage=coverage, remarks=remarks)
     if progress is not None:
         progress("linking", 0, 1)
     evaluator = Evaluator(program)
@@ -92,7 +95,8 @@ def _analyse(
     chains.wake_writers()
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
-    assembler = Assembler(graph, reach, chains, queues, vocabulary, config.contract)
+    apps = Apps(config, root)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps)
     engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
     members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
     verbs = TwimlFinder(graph, vocabulary).run()
@@ -106,7 +110,8 @@ def _analyse(
     twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
     lanes, outside = beside.attach(members, engines, verbs, twiml)
     analysed = len(program.modules)
-    gaps = (*loader.gaps, *assembler.gaps)
+    unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
+    gaps = (*loader.gaps, *assembler.gaps, *unmet)
     coverage = Coverage(
         discovered=len(files),
         analysed=analysed,

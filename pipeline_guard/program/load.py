@@ -38,6 +38,7 @@ class Loader:
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.files = [file.rel for file in files]
+        self.named = {file.rel for file in files if file.named}
         self.vocabulary = vocabulary
         self.store = store
         self.progress = progress
@@ -89,12 +90,15 @@ class Loader:
         return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
 
     def _check_the_rest(self, program: Program) -> None:
-        """Parse what was set aside as well, where that costs little: a file that does not parse must not go unseen."""
+        """Parse what was set aside as well: what somebody named, and all of it where that costs little.
+
+        A file that does not parse must not go unseen.
+        """
         rest = {
             rel: data for rel, data in self._data.items() if rel not in program.modules and rel not in program.failed
         }
         if sum(map(len, rest.values())) > MAX_CHECKED:
-            return
+            rest = {rel: data for rel, data in rest.items() if rel in self.named}
         for rel, data in rest.items():
             try:
                 self.store.check_syntax(data)

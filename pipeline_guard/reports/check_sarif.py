@@ -29,7 +29,7 @@ MAX_NOTIFICATIONS = 5_000
 FINGERPRINT_KEY = "pipelineGuard/v1"
 _BASE = "%SRCROOT%"
 _LEFT_OUT = "left-out"
-_UNREAD = frozenset({"syntax", "encoding", "recursion", "unreadable", "size"})
+_UNREAD = frozenset({"syntax", "encoding", "recursion", "unreadable", "size", "contract"})
 
 
 def render(

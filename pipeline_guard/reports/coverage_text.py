@@ -9,7 +9,7 @@ from pipeline_guard.pipeline.model import Gap, PipelineMap
 from pipeline_guard.reports import words
 from pipeline_guard.reports.terminal import QUIET_STYLE, aligned, count, place, styled
 
-_ALARMING = frozenset({"syntax", "encoding", "recursion", "unreadable", "size"})
+_ALARMING = frozenset({"syntax", "encoding", "recursion", "unreadable", "size", "contract"})
 
 
 def render(pipeline_map: PipelineMap, console: Console) -> None:

@@ -60,6 +60,7 @@ def _lane(lane: Lane) -> dict[str, Any]:
     table: dict[str, Any] = msgspec.to_builtins(lane)
     return {
         "name": table["name"],
+        "app": table["app"],
         "provider": table["provider"],
         "policy": table["policy"],
         "policy_source": table["policy_source"],

@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pipeline_guard.pipeline.model import Lane, PipelineMap, Queue, Sender, Session, Step, Trigger
-from pipeline_guard.reports import coverage_text, other_speech, words
+from pipeline_guard.reports import coverage_text, gate_words, other_speech, words
 from pipeline_guard.reports.lane_parts import AudioPath, audio_path, callers_with_causes
 from pipeline_guard.reports.terminal import (
     DORMANT_STYLE,
@@ -166,6 +166,9 @@ def _trigger(trigger: Trigger, lane: Lane, console: Console) -> RenderableType:
     guard = words.GUARDS.get(trigger.guard, clean(trigger.guard))
     rows = [(Text("  fires on", style=QUIET_STYLE), styled(words.causes(trigger.causes) or "cause unknown"))]
     rows.append((Text("  guard", style=QUIET_STYLE), Text(guard, style="" if trigger.guard != "none" else "yellow")))
+    for said, look in ((gate_words.holds(trigger.gate), ""), (gate_words.lacks(trigger.gate), "yellow")):
+        if said:
+            rows.append((Text("  gate", style=QUIET_STYLE), Text(clean(said), style=look)))
     for step, cause in callers_with_causes(trigger, lane):
         rows.append(
             (

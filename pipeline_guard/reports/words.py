@@ -57,6 +57,7 @@ GAP_REASONS = {
     "unreadable": "cannot be read",
     "recursion": "nested too deeply",
     "symlink": "link not followed",
+    "contract": "declared, not found",
     "unresolved-receiver": "receiver unknown",
     "unresolved-configuration": "configuration unknown",
 }

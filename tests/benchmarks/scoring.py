@@ -112,9 +112,10 @@ def meets(site: Site, label: Label) -> bool:
 
 
 def sites_in_order(pipeline_map: PipelineMap) -> Iterator[Site]:
-    """Yield the sites lane by lane, as ``map --format json`` prints them."""
+    """Yield the sites lane by lane, then those outside of every lane, as ``map --format json`` prints them."""
     for lane in pipeline_map.lanes:
         yield from lane.sites
+    yield from pipeline_map.outside
 
 
 def read_labels(path: Path) -> list[Label]:
