@@ -22,7 +22,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One broken promise of the contract, at one place, with the path that leads there.
 
     ``evidence`` goes from the entry point to the sink.  ``fingerprint`` is 16 hexadecimal digits made of rule, path,
-    symbol and the normalised text of the statement, so that inserted lines and formatting do not change it.
+    symbol and ``statement``, the key of the statement's syntax, so that inserted lines and formatting do not change
+    it; ``code`` is how the statement begins.
     """
 
     rule: str
@@ -39,3 +40,5 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     lane: str = ""
     fix: Fix | None = None
     suppressed: bool = False
+    statement: str = ""
+    code: str = ""

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline_guard.checks import audio, gate, hearing, responses, suppressions, voices
-from pipeline_guard.checks.report import Draft, Reporter
+from pipeline_guard.checks.report import Draft, Reporter, read_below
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Lane, PipelineMap
 from pipeline_guard.rulebook import load_rules
+from pipeline_guard.statements import Statements
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
 LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS, **voices.CHECKS, **hearing.CHECKS}
 
 
-def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
+def run_checks(pipeline_map: PipelineMap, config: Config, statements: Statements | None = None) -> list[Finding]:
     """Return the findings of the selected rules, each once, ordered by place.
 
     Lanes of other services than OpenAI Realtime are shown in the map and never judged.  What a suppression covers stays
-    in the list, marked as such.
+    in the list, marked as such.  ``statements`` are those of the files below the map's root where none are given.
     """
     rules = {rule.id: rule for rule in load_rules()}
-    reporter = Reporter(pipeline_map, config, rules)
+    statements = statements or Statements(read_below(pipeline_map.root))
+    reporter = Reporter(pipeline_map, config, rules, statements)
     for rule_id, check in LANE_CHECKS.items():
         if config.is_selected(rule_id):
             for lane in pipeline_map.lanes:
@@ -33,7 +35,7 @@ def run_checks(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
         for draft in gate.cannot_parse(pipeline_map):
             reporter.add("PG901", draft, None)
     verdict = suppressions.judge(pipeline_map, reporter.findings(), rules, reporter.per_path.is_selected)
-    complaints = Reporter(pipeline_map, config, rules)
+    complaints = Reporter(pipeline_map, config, rules, statements)
     for rule_id, draft in verdict.complaints:
         if config.is_selected(rule_id):
             complaints.add(rule_id, draft, None)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
-
-_OWN_COMMENT = re.compile(r"\s#\s*pipeline-guard:.*", re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
+from pipeline_guard.statements import ReadFile, Statements
 
 
 class Draft(NamedTuple):
@@ -55,13 +54,13 @@ def at_step(step: Step, message: str, evidence: tuple[Step, ...] = ()) -> Draft:
 class Reporter:
     """Collects drafts as findings.  The same rule at the same place is reported once."""
 
-    def __init__(self, pipeline_map: PipelineMap, config: Config, rules: Mapping[str, Rule]) -> None:
-        self.root = Path(pipeline_map.root)
-        self.per_path = PerPath(config, self.root)
+    def __init__(
+        self, pipeline_map: PipelineMap, config: Config, rules: Mapping[str, Rule], statements: Statements
+    ) -> None:
+        self.per_path = PerPath(config, Path(pipeline_map.root))
         self.rules = rules
+        self.statements = statements
         self._found: dict[tuple[str, str, int, int], Finding] = {}
-        self._prints: dict[str, int] = {}
-        self._lines: dict[str, list[str]] = {}
 
     def add(self, rule_id: str, draft: Draft, lane: Lane | None) -> None:
         """Record a draft of a rule."""
@@ -73,6 +72,7 @@ class Reporter:
         unsure = draft.downgrade or draft.confidence == "low"
         if unsure and severity == "error" and wanted is None:
             severity = "warning"
+        statement = self.statements.at(draft.path, draft.line, draft.column, draft.end_line)
         self._found[key] = Finding(
             rule=rule_id,
             severity=severity,
@@ -84,33 +84,30 @@ class Reporter:
             message=draft.message,
             evidence=draft.evidence,
             confidence=draft.confidence,
-            fingerprint=self._fingerprint(rule_id, draft),
+            fingerprint="",
             lane=lane.name if lane is not None else "",
+            statement=statement.key,
+            code=statement.code,
         )
 
     def findings(self) -> list[Finding]:
-        """Return the findings, ordered by place."""
-        return sorted(self._found.values(), key=lambda f: (f.path, f.line, f.column, f.rule))
+        """Return the findings with their fingerprints, ordered by place."""
+        found = sorted(self._found.values(), key=lambda f: (f.path, f.line, f.column, f.rule))
+        seen: dict[str, int] = {}
+        return [msgspec.structs.replace(finding, fingerprint=fingerprint(finding, seen)) for finding in found]
 
-    def _fingerprint(self, rule_id: str, draft: Draft) -> str:
-        """Return 16 hexadecimal digits of rule, path, symbol and the statement's text without white space.
 
-        A copy of the same statement in the same function gets another one by its number.
-        """
-        lines = self._source(draft.path)[draft.line - 1 : draft.end_line]
-        # A comment to this tool is no change of the statement: allowing a finding must not make it a new one.
-        text = "".join("".join(_OWN_COMMENT.sub("", line).split()) for line in lines)
-        base = "\0".join((rule_id, draft.path, draft.symbol, text))
-        count = self._prints.get(base, 0)
-        self._prints[base] = count + 1
-        return hashlib.blake2b(f"{base}\0{count}".encode(), digest_size=8).hexdigest()
+def fingerprint(finding: Finding, seen: dict[str, int]) -> str:
+    """Return 16 hexadecimal digits of rule, path, symbol and statement.
 
-    def _source(self, path: str) -> list[str]:
-        if path not in self._lines:
-            try:
-                data = (self.root / path).read_bytes()
-            except OSError:
-                data = b""
-            # Not ``splitlines``: Python's lines end at line feeds and carriage returns, not at form feeds.
-            self._lines[path] = _LINE_END.split(data.decode("utf-8", "replace"))
-        return self._lines[path]
+    A copy of the same statement in the same function gets another one by its number; ``seen`` counts them.
+    """
+    base = "\0".join((finding.rule, finding.path, finding.symbol, finding.statement))
+    count = seen.get(base, 0)
+    seen[base] = count + 1
+    return hashlib.blake2b(f"{base}\0{count}".encode(), digest_size=8).hexdigest()
+
+
+def read_below(root: str) -> ReadFile:
+    """Return a reader of files by their path relative to a folder."""
+    return lambda path: (Path(root) / path).read_bytes()
