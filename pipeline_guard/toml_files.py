@@ -16,20 +16,31 @@ class TomlError(Exception):
     """A TOML file that cannot be used; the message names the file."""
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file; raises TomlError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TomlError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def read_text(path: Path) -> str:
     """Return the text of a TOML file.  A byte order mark, which Windows editors leave behind, is accepted."""
     try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as error:
-        raise TomlError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise TomlError(f"{path}: is not UTF-8 text (byte {error.start}), as TOML has to be") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file."""
+    return parse_toml(read_text(path), path)
+
+
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Return the tables in a text as it stands, or would stand, in a file."""
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text.removeprefix("\ufeff").replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise TomlError(f"{path}: is not valid TOML: {error}") from error
     except RecursionError as error:

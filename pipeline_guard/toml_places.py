@@ -28,12 +28,26 @@ def line_of(text: str, key: Sequence[str | int]) -> int | None:
     return best[1] if best is not None and best[0] > 0 else None
 
 
+def sections(text: str) -> Iterator[tuple[int, int, Key]]:
+    """Yield the sections of a file: first and last line (1-based) and the key of the table that each header opens.
+
+    Comments and blank lines above the next header are that one's.
+    """
+    lines = text.split("\n")
+    headers = [(line, path) for line, path in _entries(text) if _HEADER.match(lines[line - 1].rstrip("\r"))]
+    for index, (first, path) in enumerate(headers):
+        last = headers[index + 1][0] - 1 if index + 1 < len(headers) else len(lines)
+        while last > first and (not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#")):
+            last -= 1
+        yield first, last, path
+
+
 def _entries(text: str) -> Iterator[tuple[int, Key]]:
     """Yield the lines that open a table or begin a value, each with its full key."""
     table: Key = ()
     counts: dict[Key, int] = {}
     quotes = ""
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if quotes:
             quotes = "" if quotes in line else quotes
             continue

@@ -5,75 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from pipeline_guard.__main__ import main
+from tests.two_apps import Runner, make_project, write
 
-REALTIME = """
-import json
-
-import websockets
-
-
-class RealtimeClient:
-    async def connect(self):
-        self.ws = await websockets.connect("wss://api.openai.com/v1/realtime")
-        session = {"turn_detection": {"type": "server_vad", "create_response": False}}
-        await self.ws.send(json.dumps({"type": "session.update", "session": session}))
-
-    async def send_audio_chunk(self, payload):
-        await self.ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": payload}))
-"""
-APP = """
-import asyncio
-import json
-
-from common.realtime import RealtimeClient
-from fastapi import FastAPI, WebSocket
-
-app = FastAPI()
-
-
-class NAMECall:
-    def __init__(self, ws):
-        self.ws = ws
-        self.client = RealtimeClient()
-        self.NAME_queue = asyncio.Queue(maxsize=100)
-        self.NAME_response_id = None
-
-    async def run(self):
-        await self.client.connect()
-        asyncio.create_task(self.NAME_loop())
-        asyncio.create_task(self.events())
-        async for message in self.ws.iter_text():
-            data = json.loads(message)
-            if data["event"] == "media":
-                self.NAME_queue.put_nowait(data["media"]["payload"])
-
-    async def NAME_loop(self):
-        while True:
-            await self.client.send_audio_chunk(await self.NAME_queue.get())
-
-    async def events(self):
-        async for raw in self.client.ws:
-            event = json.loads(raw)
-            if event["type"] == "response.created":
-                self.NAME_response_id = event["response"]["id"]
-            if event["type"] == "input_audio_buffer.committed":
-                await self.speak_NAME()
-
-    async def speak_NAME(self):
-        if self.NAME_response_id is not None:
-            return
-        await self.client.ws.send(json.dumps({"type": "response.create"}))
-
-
-@app.websocket("/NAME")
-async def media_stream(ws: WebSocket):
-    await NAMECall(ws).run()
-"""
 SETTINGS = """
 [[app]]
 name = "in"
@@ -91,21 +28,6 @@ trigger = "speak_outbound"
 """
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Runner:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: object) -> Result:
-        code = main([str(argument) for argument in arguments])
-        return Result(code, *self.capsys.readouterr())
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Runner:
     return Runner(capsys)
@@ -113,18 +35,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Runner:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A repository with two apps that share their client of the Realtime API."""
-    write(tmp_path, "common/realtime.py", REALTIME)
-    for name in ("inbound", "outbound"):
-        write(tmp_path, f"{name}/app.py", APP.replace("NAME", name))
-    return tmp_path
-
-
-def write(root: Path, name: str, text: str) -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    return make_project(tmp_path)
 
 
 def lanes(run: Runner, project: Path) -> list[dict[str, Any]]:

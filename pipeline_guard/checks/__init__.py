@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, hearing, responses, suppressions, voices
+from pipeline_guard.checks import audio, gate, guards, hearing, responses, suppressions, voices
 from pipeline_guard.checks.report import Draft, Reporter, read_below
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -13,7 +13,13 @@ from pipeline_guard.rulebook import load_rules
 from pipeline_guard.statements import Statements
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
-LANE_CHECKS: dict[str, LaneCheck] = {**audio.CHECKS, **responses.CHECKS, **voices.CHECKS, **hearing.CHECKS}
+LANE_CHECKS: dict[str, LaneCheck] = {
+    **audio.CHECKS,
+    **responses.CHECKS,
+    **guards.CHECKS,
+    **voices.CHECKS,
+    **hearing.CHECKS,
+}
 
 
 def run_checks(pipeline_map: PipelineMap, config: Config, statements: Statements | None = None) -> list[Finding]:

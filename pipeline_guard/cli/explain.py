@@ -9,6 +9,7 @@ import click
 from pipeline_guard.cli.options import no_color_option
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from rich.console import Console
 
     from pipeline_guard.rulebook import Example, Rule
@@ -30,8 +31,17 @@ SAFETIES = {
 }
 
 
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from pipeline_guard.rulebook import load_rules
+
+    start = incomplete.upper()
+    return [CompletionItem(rule.id, help=rule.title) for rule in load_rules() if rule.id.startswith(start)]
+
+
 @click.command("explain")
-@click.argument("rule", metavar="RULE")
+@click.argument("rule", metavar="RULE", shell_complete=_complete)
 @no_color_option
 def command(rule: str, no_color: bool) -> int:
     """Explain RULE, given as an id (PG201) or a name (response-create-outside-trigger)."""

@@ -17,7 +17,9 @@ COMMANDS: dict[str, str] = {
     "undo": "pipeline_guard.cli.undo",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
+    "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
+    "completion": "pipeline_guard.cli.completion",
 }
 
 

@@ -22,7 +22,7 @@ def deliver(text: str, file: Path | None, name: str) -> None:
         click.echo(data, nl=False)
         return
     try:
-        _write(Path(os.path.realpath(file)), file, data)
+        write_whole(file, data)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(
@@ -31,7 +31,12 @@ def deliver(text: str, file: Path | None, name: str) -> None:
     click.echo(f"pipeline-guard: wrote {name} to {file} ({len(data):,} bytes)", err=True)
 
 
-def _write(target: Path, named: Path, data: bytes) -> None:
+def write_whole(named: Path, data: bytes) -> None:
+    """Replace the content of a file, all at once, or leave it as it was and raise OSError.
+
+    Mode and link of what is there stay; a pipe or a device is written to.
+    """
+    target = Path(os.path.realpath(named))
     mode = 0o666
     try:
         found = named.stat()

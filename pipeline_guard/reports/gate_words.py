@@ -30,8 +30,11 @@ def lacks(gate: Gate) -> str:
         "response.done" if not gate.cleared_on_done else "",
     ]
     said = [f"lacks {', '.join(part for part in missing if part)}"] if any(missing) else []
-    if gate.wrong_clears:
-        said.append(f"cleared too early in {len(gate.wrong_clears)} place{'s' * (len(gate.wrong_clears) > 1)}")
+    early = sum(clear.on != "any_response" for clear in gate.wrong_clears)
+    if early:
+        said.append(f"cleared too early in {early} place{'s' * (early > 1)}")
+    if early < len(gate.wrong_clears):
+        said.append("cleared on response.done of any id")
     if gate.bypass:
         said.append(f"{gate.bypass} gets past it")
     return "; ".join(said)

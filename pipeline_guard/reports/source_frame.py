@@ -36,6 +36,12 @@ def frame(root: str, path: str, line: int, end_line: int, style: str) -> list[Te
     return shown
 
 
+def source_line(root: str, path: str, line: int) -> str:
+    """Return one line of a file, or nothing where there is none any more."""
+    lines = _lines(str(Path(root) / path))
+    return lines[line - 1] if 1 <= line <= len(lines) else ""
+
+
 @lru_cache(maxsize=32)
 def _lines(path: str) -> tuple[str, ...]:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline_guard.facts import ir
@@ -13,9 +13,11 @@ from pipeline_guard.pipeline.gate.events import asks_clock
 from pipeline_guard.pipeline.gate.states import asked
 from pipeline_guard.pipeline.model import Step
 from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import combined_truth, names_in
 from pipeline_guard.program.places import is_test
-from pipeline_guard.program.values import Frame, Literal
+from pipeline_guard.program.questions import Bindings
+from pipeline_guard.program.values import Frame, Literal, Parameter, Value
 
 if TYPE_CHECKING:
     from pipeline_guard.pipeline.gate.reader import Stand
@@ -67,38 +69,40 @@ class BypassReader:
             return found[0].name
         return next(iter(names_in(test.node)), "")
 
-    def _calls(self, test: Test) -> tuple[Step, ...]:
+    def _calls(self, test: Test, depth: int = 3) -> tuple[Step, ...]:
         """Return the calls whose arguments make a test come out so that the check is passed by."""
         func = test.func
         names = [name for name in names_in(test.node) if name in func.params]
-        if not names:
-            return ()
         found: list[Step] = []
-        for edge in self.graph.calls_of(func):
+        for edge in self.graph.calls_of(func) if names else ():
             if edge.call is None or edge.kind in ("register", "escape") or is_test(edge.caller.module):
                 continue
             bound = self.graph.evaluator.bind(func, edge.call, Frame(edge.caller, edge.op), edge.bound)
-            values: dict[str, Literal | None] = {}
-            for name in names:
-                if name in bound:
-                    got = self.graph.evaluator.force(bound[name])
-                    values[name] = got[0] if len(got) == 1 and isinstance(got[0], Literal) else None
-                else:
-                    default = func.params[name].default
-                    values[name] = Literal(default.value) if type(default) is ir.Const else None
-            if truth(test.node, values) is test.wanted:
-                found.append(step_at(edge.caller, edge.line, ir.source(edge.call.func)))
+            values = {name: self._given(name, func, bound) for name in names}
+            handed = values[names[0]]
+            if isinstance(handed, Parameter) and type(test.node) is ir.Name and depth:
+                found += self._calls(test._replace(node=ir.Name(handed.name), func=handed.func), depth - 1)
+            elif truth(test.node, values) is test.wanted:
+                found.append(step_at(edge.caller, edge.line, f"calls {ir.source(edge.call.func)}() past the check"))
         return tuple(dict.fromkeys(found))
 
+    def _given(self, name: str, func: Func, bound: Bindings) -> Value | None:
+        """Return the one value that a call gives a parameter, or its default; None where there are several."""
+        if name in bound:
+            values = self.graph.evaluator.force(bound[name])
+            return values[0] if len(values) == 1 else None
+        default = func.params[name].default
+        return Literal(default.value) if type(default) is ir.Const else None
 
-def truth(node: ir.Expr, values: dict[str, Literal | None]) -> bool | None:
+
+def truth(node: ir.Expr, values: Mapping[str, Value | None]) -> bool | None:
     """Return how a test of parameters comes out for the given arguments; None where that cannot be told."""
     if type(node) is ir.Name:
         value = values.get(node.id)
-        return bool(value.value) if value is not None else None
+        return bool(value.value) if isinstance(value, Literal) else None
     if type(node) is ir.Compare and len(node.ops) == 1 and type(node.left) is ir.Name:
         value = values.get(node.left.id)
-        if value is None:
+        if not isinstance(value, Literal):
             return None
         right = node.rights[0]
         items = [i.value for i in (right.items if type(right) is ir.Seq else [right]) if type(i) is ir.Const]

@@ -21,6 +21,9 @@ _ENDS = DONE | {"response.cancelled", "response.completed", "response.failed"}
 _SPEECH = frozenset({"input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"})
 _ACTIVE_CODE = "conversation_already_has_active_response"
 _CORRELATES = re.compile(r"event_id|code|message|active|err_?type|error_?type", re.IGNORECASE)
+_ENDS_CALL = re.compile(
+    r"close|stop|clean|reset|disconnect|shut|end|hang|start|connect|init|tear|finish|exit", re.IGNORECASE
+)
 _ID = re.compile(r"(^|_)(id|rid)$")
 
 
@@ -49,14 +52,15 @@ class TrackingReader:
         clears: list[Step] = []
         wrong: list[GuardClear] = []
         follows: set[Marker] = set()
-        same_id, certain = bool(markers), True
+        same_id = bool(markers)
+        unknown: set[bool | None] = set()
         held = [marker for marker in markers if self.lasts(marker)]
         for marker in markers:
             holds_id = self._holds_id(marker)
             for write in self.markers.writes(marker):
                 for way in self.markers.ways(write, marker):
-                    if way.unknown and write.func is not trigger:
-                        certain = False
+                    if self._is_unknown(way, write, trigger):
+                        unknown.add(write.idle)
                     place = step_at(write.func, write.func.ir.ops[write.op].line)
                     if write.idle is not True and way.events & CREATED and marker in held:
                         sets.append(place)
@@ -71,6 +75,7 @@ class TrackingReader:
                         on = self._wrongly(way, write, trigger, alone=len(held) == 1)
                         if on:
                             wrong.append(self._clear(on, marker, way, write))
+        certain = (bool(sets) or not unknown - {True}) and (bool(clears) or not unknown - {False})
         return Tracking(
             tuple(markers), frozenset(follows), tuple(dict.fromkeys(sets)), tuple(dict.fromkeys(clears)),
             same_id and bool(clears), certain, tuple(dict.fromkeys(wrong)),
@@ -91,6 +96,13 @@ class TrackingReader:
                     found.append(marker)
         following = [marker for marker in found if self._follows_created(marker)]
         return self.read(following, trigger)
+
+    @staticmethod
+    def _is_unknown(way: Way, write: Write, trigger: Func) -> bool:
+        """Say whether nothing tells when a write happens: it is neither the trigger's nor that of a session's end."""
+        if way.events or way.by or any(func is trigger for func, _ in way.calls):
+            return False
+        return not (write.idle and any(_ENDS_CALL.search(func.name) for func, _ in way.calls))
 
     # -- one marker
 
