@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import audio, responses
-from pipeline_guard.fixes.edits import CannotRewrite, Refusal, Unit
+from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
@@ -28,7 +28,21 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
             refusals.append(_refusal(finding, str(error), error.by_hand))
         except (Unreadable, SyntaxError, KeyError):
             refusals.append(_refusal(finding, "the file cannot be edited as text", "edit it by hand"))
-    return units, refusals
+    return _merged(units), refusals
+
+
+def _merged(units: list[Unit]) -> list[Unit]:
+    """Return units with those that do the same thing made one: it mends what they all mend."""
+    found: dict[tuple[Operation, ...], Unit] = {}
+    for unit in units:
+        known = found.get(unit.operations)
+        if known is None:
+            found[unit.operations] = unit
+        else:
+            mends = tuple(dict.fromkeys((*known.mends, *unit.mends)))
+            rule = known.rule if unit.rule in known.rule else f"{known.rule}, {unit.rule}"
+            found[unit.operations] = known._replace(mends=mends, rule=rule)
+    return list(found.values())
 
 
 def _refusal(finding: Finding, why: str, by_hand: str) -> Refusal:

@@ -65,6 +65,10 @@ class Program:
         """Return the sites at the place of a finding."""
         return self._sites.get((finding.path, finding.line, finding.column), [])
 
+    def mentions(self, text: str) -> bool:
+        """Say whether a text stands in some file."""
+        return any(text.encode() in data for data in self.sources.data.values())
+
     def source(self, path: str) -> Source:
         """Return one file; raises Unreadable."""
         return self.tree(path).source

@@ -3,134 +3,189 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Literal
 
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
-from pipeline_guard.fixes.edits import CannotRewrite, NoOpCall, Reroute, Unit
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Reroute, Unit
+from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
-from pipeline_guard.pipeline.model import Site, Trigger
+from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
+from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
+from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.pipeline.model import Lane, Site
 
 # Causes that no turn of the caller and no tool stands behind.
-_UNASKED = frozenset({"timer", "silence", "recovery", "error_retry"})
-_BY_HAND = "call the session's trigger with a reason in its place"
+UNASKED = frozenset({"timer", "silence", "recovery", "error_retry"})
+_NAMES = {"silence": "a silence timer", "timer": "a timer", "recovery": "a recovery", "error_retry": "a retry"}
+GREETING_LOG = '"[GREETING] Using OpenAI Realtime for greeting (same session, same pipeline)"'
+Safety = Literal["safe", "unsafe"]
 
 
 def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     """Re-route a response that a turn, a tool or the greeting stands behind; take out any other."""
+    from pipeline_guard.fixes.new_trigger import add_trigger
+
     site = _site(program, finding)
-    if site.trigger in _UNASKED:
+    lane = program.lanes.get(finding.lane)
+    if site.trigger in UNASKED and site.cause_here:
         yield from unasked(program, finding)
         return
-    lane = program.lanes.get(finding.lane)
     trigger = canonical_trigger(lane) if lane is not None else None
-    if trigger is None:
-        raise CannotRewrite("this pipeline has no trigger yet that it could go through", "add trigger_response first")
-    if site.role != "primitive":
-        raise CannotRewrite("it is a wrapper that does more than create a response", _BY_HAND)
+    if lane is None or trigger is None:
+        yield from add_trigger(program, finding)
+        return
+    target = target_of(program, trigger.path, trigger.symbol)
+    if site.role == "primitive":
+        yield _lead_through(program, lane, target, site, finding)
+        return
+    inner = [each for each in lane.sites if _is_primitive_of(each, site.callee)]
+    if not inner:
+        raise CannotRewrite("where it sends was not found", BY_HAND)
+    for each in inner:
+        yield _lead_through(program, lane, target, each, finding)
+
+
+def _is_primitive_of(site: Site, callee: str | None) -> bool:
+    return site.kind == "response_create" and site.role == "primitive" and f"{site.path}:{site.symbol}" == callee
+
+
+def _lead_through(program: Program, lane: Lane, target: Target, site: Site, finding: Finding) -> Unit:
+    """Return the unit that leads one send through the trigger: at its place, else at the calls of its function."""
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     if not calls:
-        raise CannotRewrite("the call was not found", _BY_HAND)
-    code = trigger_call(program, trigger, tree, calls[0], site.path, site.trigger or "other")
-    bare = _is_bare(calls[0])
-    why = f"goes through {trigger.symbol}() as {site.trigger!r}"
-    if not bare:
-        why += "; what its payload asked for is not handed on"
-    yield Unit(
-        (Reroute(site.path, site.line, site.column, code),),
-        finding.rule, "safe" if bare else "unsafe", why, (finding.fingerprint,),
-    )  # fmt: skip
+        raise CannotRewrite("the call was not found", BY_HAND)
+    payload = payload_at(program, site.path, site.line, site.column)
+    try:
+        call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
+    except CannotRewrite as error:
+        return _at_its_callers(program, lane, target, site, payload, finding, error)
+    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    if site.trigger == "greeting":
+        operations += greeting_log(program, site)
+    safety: Safety = "safe" if payload.bare else "unsafe"
+    why = f"goes through {target.symbol}() as {reason_for(site)}{call.loses and '; ' + call.loses}"
+    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+
+
+def _at_its_callers(
+    program: Program, lane: Lane, target: Target, site: Site, payload: Payload, finding: Finding, error: CannotRewrite
+) -> Unit:
+    """Return the unit that takes the send out of a wrapper and has each live caller call the trigger behind it."""
+    tree = program.tree(site.path)
+    call = tree.calls_at(site.line, site.column)[0]
+    function = functions_around(tree, call)[:1]
+    home = f"{site.path}:{site.symbol}"
+    callers = [
+        each
+        for each in lane.sites
+        if each.kind == "response_create" and each.callee == home and each.context not in ("dormant", "test", "example")
+    ]
+    if not callers or not function:
+        raise error
+    if payload.response is not None:
+        # What the wrapper's own names hold is not at hand at its callers.
+        payload = Payload(False)
+    only = is_only_for(tree, function[0], call)
+    removal = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
+    operations: list[Operation] = [removal]
+    calls: list[TriggerCall] = []
+    for caller in callers:
+        if caller.trigger in UNASKED:
+            continue
+        place = _statement_call(program.tree(caller.path), caller)
+        made = trigger_call(program, target, caller.path, place, reason_for(caller), payload)
+        calls.append(made)
+        operations += made.widening
+        if only and isinstance(removal, NoOpBody):
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+        else:
+            statement = program.tree(caller.path).statement_of(place)
+            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+    name = site.symbol.rpartition(".")[2]
+    where = "its callers" if len(callers) > 1 else "its caller"
+    why = f"{name}() no longer sends response.create; {where} ask through {target.symbol}(){described(calls)}"
+    safety: Safety = "unsafe" if any(each.loses or each.widening for each in calls) else "safe"
+    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+
+
+def _statement_call(tree: Tree, site: Site) -> ast.Call:
+    """Return a call that is a statement of a coroutine function; raises CannotRewrite for any other."""
+    calls = tree.calls_at(site.line, site.column)
+    if not calls:
+        raise CannotRewrite("a call of it was not found", BY_HAND)
+    statement = tree.statement_of(calls[0])
+    if not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
+        raise CannotRewrite(f"{site.path}:{site.line} calls it where nothing can be awaited", BY_HAND)
+    inner = tree.parents[calls[0]]
+    if not isinstance(statement, ast.Expr) or not isinstance(inner, (ast.Expr, ast.Await)):
+        raise CannotRewrite(f"{site.path}:{site.line} uses what it returns", BY_HAND)
+    return calls[0]
 
 
 def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a response that no turn of the caller asked for."""
     site = _site(program, finding)
-    yield Unit(
-        (NoOpCall(site.path, site.line, site.column, comments.RESPONSE),),
-        finding.rule, "safe", f"a {site.trigger} asks for a response that no turn of the caller asked for",
-        (finding.fingerprint,),
-    )  # fmt: skip
+    name = _NAMES.get(site.trigger or "", "something")
+    why = f"{name} asks for a response that no turn of the caller asked for"
+    yield _removed(program, site, finding, why)
 
 
 def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a send that nothing reaches today."""
-    site = _site(program, finding)
-    yield Unit(
-        (NoOpCall(site.path, site.line, site.column, comments.RESPONSE),),
-        finding.rule, "safe", "nothing reaches it today, and one edit would revive it", (finding.fingerprint,),
-    )  # fmt: skip
+    yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
+
+
+def _removed(program: Program, site: Site, finding: Finding, why: str) -> Unit:
+    operation = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
+    if isinstance(operation, NoOpCall) and site.role != "primitive":
+        _refuse_callback(program, site)
+    return Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+
+
+def _refuse_callback(program: Program, site: Site) -> None:
+    """Raise where a call hands over a function that does more than respond (``call_later(4, self.recover)``)."""
+    tree = program.tree(site.path)
+    callee_path, _, symbol = (site.callee or "").rpartition(":")
+    name = symbol.rpartition(".")[2]
+    for call in tree.calls_at(site.line, site.column):
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            last = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", "")
+            if last == name and callee_path:
+                raise CannotRewrite(f"it starts {name}(), which may do other work as well", "take the response out there")
 
 
 def _site(program: Program, finding: Finding) -> Site:
     for site in program.sites_at(finding):
         if site.kind == "response_create":
             return site
-    raise CannotRewrite("it stands at no call", _BY_HAND)
+    raise CannotRewrite("it stands at no call", BY_HAND)
 
 
-def trigger_call(program: Program, trigger: Trigger, tree: Tree, node: ast.AST, path: str, reason: str) -> str:
-    """Return the expression that calls a trigger from a place in a file; raises CannotRewrite where none reaches it."""
-    definition = program.tree(trigger.path).function_at(trigger.line)
-    if definition is None or not isinstance(definition, ast.AsyncFunctionDef):
-        raise CannotRewrite(f"{trigger.symbol}() is no coroutine function", _BY_HAND)
-    argument = _reason_argument(definition, trigger, reason)
-    owner, _, name = trigger.symbol.rpartition(".")
-    functions = [each for each in tree.above(node) if isinstance(each, FUNCTIONS)]
-    if path == trigger.path and any(_is_in(definition, each, program.tree(path)) for each in functions):
-        return f"{name}({argument})"  # the trigger is a function inside one that this stands in as well
-    classes = [each.name for each in tree.above(node) if isinstance(each, ast.ClassDef)]
-    if owner and path == trigger.path and classes and ".".join(reversed(classes)) == owner:
-        receiver = _receiver(functions)
-        if receiver is not None:
-            return f"{receiver}.{name}({argument})"
-    if not owner and path == trigger.path:
-        return f"{name}({argument})"
-    raise CannotRewrite(f"{trigger.symbol}() ({trigger.path}) is not in reach here", _BY_HAND)
+def reason_for(site: Site) -> str:
+    """Return the reason that a place gives the trigger: its cause, as the contract writes it."""
+    return (site.trigger or "other").upper()
 
 
-def _is_in(definition: FunctionNode, function: ast.AST, tree: Tree) -> bool:
-    return any(each is function for each in tree.above(definition))
-
-
-def _receiver(functions: Sequence[ast.AST]) -> str | None:
-    """Return the name of ``self`` in the method that a place stands in."""
-    method = functions[-1] if functions else None
-    if not isinstance(method, FUNCTIONS) or not method.args.args:
-        return None
-    if any(getattr(decorator, "id", "") in ("staticmethod", "classmethod") for decorator in method.decorator_list):
-        return None
-    return method.args.args[0].arg
-
-
-def _reason_argument(definition: FunctionNode, trigger: Trigger, reason: str) -> str:
-    arguments = definition.args
-    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
-    if "." in trigger.symbol and names and names[0] in ("self", "cls"):
-        names = names[1:]
-    required = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
-    if None in arguments.kw_defaults or len(required) > 1:
-        raise CannotRewrite(f"{trigger.symbol}() wants more than a reason", _BY_HAND)
-    return f'"{reason}"' if names else ""
-
-
-def _is_bare(call: ast.Call) -> bool:
-    """Say whether a call sends nothing but the type: no instructions and no tools that would be lost."""
-    for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
-        for node in ast.walk(argument):
-            if isinstance(node, ast.Dict):
-                keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-                if any(key not in ("type", "event_id") for key in keys):
-                    return False
-            elif isinstance(node, ast.Name) and node.id not in ("json", "orjson"):
-                return False  # a payload that was built elsewhere
-    return True
+def greeting_log(program: Program, site: Site) -> Iterator[Insert]:
+    """Yield the contract's log line for the greeting, above the statement at a site, where a logger is at hand."""
+    tree = program.tree(site.path)
+    logger = logger_of(tree)
+    calls = tree.calls_at(site.line, site.column)
+    if logger is None or not calls or program.mentions("[GREETING] Using OpenAI Realtime"):
+        return
+    statement = tree.statement_of(calls[0])
+    if tree.stands_alone(statement):
+        yield Insert(site.path, statement.lineno, (f"{logger}.info({GREETING_LOG})",))
 
 
 FIXERS = {
     "PG201": outside_trigger,
+    "PG202": outside_trigger,
     "PG303": outside_trigger,
     "PG207": unasked,
     "PG208": unasked,

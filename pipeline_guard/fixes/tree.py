@@ -47,6 +47,23 @@ class Tree:
                     self.suites.update((statement, suite) for statement in statements)
 
     @cached_property
+    def functions(self) -> list[FunctionNode]:
+        """Every function, in the order of the text."""
+        found = [node for node in self.parents if isinstance(node, FUNCTIONS)]
+        return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+    @cached_property
+    def imports(self) -> list[ast.Import | ast.ImportFrom]:
+        """Every import, in the order of the text."""
+        found = [node for node in self.parents if isinstance(node, (ast.Import, ast.ImportFrom))]
+        return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+    def statements_of(self, function: FunctionNode) -> list[ast.stmt]:
+        """Return the statements of a function that belong to no function or class inside it, in their order."""
+        found = [node for node in own_nodes(function) if isinstance(node, ast.stmt)]
+        return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+    @cached_property
     def _calls(self) -> dict[tuple[int, int], list[ast.Call]]:
         found: dict[tuple[int, int], list[ast.Call]] = {}
         for node in self.parents:
