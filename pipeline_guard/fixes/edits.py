@@ -20,12 +20,16 @@ class NoOpCall(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reroute(msgspec.Struct, frozen=True, tag=True):
-    """Put another call in the place of a call: ``code`` is an expression, awaited as the old call was."""
+    """Put another call in the place of a call: ``code`` is an expression, awaited as the old call was.
+
+    Without ``awaits`` it takes the place of the whole statement that only awaits or starts the old call.
+    """
 
     path: str
     line: int
     column: int
     code: str
+    awaits: bool = True
 
 
 class NoOpBody(msgspec.Struct, frozen=True, tag=True):

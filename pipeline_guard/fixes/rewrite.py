@@ -195,10 +195,19 @@ class Rewriter:
         calls = self.tree.calls_at(operation.line, operation.column)
         if not calls:
             raise CannotRewrite("there is no call at this place any more")
-        call = calls[0]
+        call: ast.expr = calls[0]
         above = self.tree.parents[call]
         code = operation.code
-        if isinstance(above, ast.Await):
+        if not operation.awaits:
+            while not isinstance(above, ast.stmt):
+                if not (isinstance(above, ast.Await) or (isinstance(above, ast.Call) and self._passes_on(above, call))):
+                    raise CannotRewrite(f"it stands inside {_named(above)}", _GONE_WITH)
+                if getattr(getattr(above, "func", None), "attr", "") == "run_coroutine_threadsafe":
+                    raise CannotRewrite("it is handed to another thread's loop", "put it on the queue from that loop")
+                call, above = above, self.tree.parents[above]
+            if not isinstance(above, ast.Expr):
+                raise CannotRewrite("its value is used", _GONE_WITH)
+        elif isinstance(above, ast.Await):
             if not self._is_dropped(self.tree.parents[above], above):
                 raise CannotRewrite("its value is used, and the trigger returns none", _GONE_WITH)
         elif isinstance(above, ast.Expr):

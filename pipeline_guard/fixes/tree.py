@@ -75,6 +75,11 @@ class Tree:
         """Return the calls that begin at a place, the widest first (``a.b().c()`` holds two)."""
         return sorted(self._calls.get((line, column), ()), key=self.end, reverse=True)
 
+    def calls_on_line(self, line: int) -> list[ast.Call]:
+        """Return the calls that begin on a line, in their order."""
+        found = [call for (row, _), calls in self._calls.items() if row == line for call in calls]
+        return sorted(found, key=lambda call: (call.col_offset, -(call.end_col_offset or 0)))
+
     def function_at(self, line: int) -> FunctionNode | None:
         """Return the function whose ``def`` (or first decorator) stands at a line."""
         for node in self.parents:
