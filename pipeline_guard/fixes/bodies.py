@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from pipeline_guard.fixes.edits import CannotRewrite, Replacement
+from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FunctionNode, Tree, is_docstring, is_generator, own_nodes
 
 # Methods whose emptiness somebody relies on not being there.
@@ -72,7 +73,7 @@ def _colon(tree: Tree, function: FunctionNode) -> int:
     text = tree.source.text[start : tree.end(function)]
     starts = [0]
     depth = 0
-    for line in text.splitlines(keepends=True):
+    for line in lines_of(text):
         starts.append(starts[-1] + len(line))
     for token in tokenize.generate_tokens(io.StringIO(text, newline="").readline):
         if token.type == tokenize.OP:

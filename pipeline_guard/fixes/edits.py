@@ -56,6 +56,15 @@ class Insert(msgspec.Struct, frozen=True, tag=True):
     end: bool = False
 
 
+class Wrap(msgspec.Struct, frozen=True, tag=True):
+    """Indent the statement at a line by one level, with whole lines before and behind it at its old indentation."""
+
+    path: str
+    line: int
+    before: tuple[str, ...]
+    behind: tuple[str, ...]
+
+
 class Substitute(msgspec.Struct, frozen=True, tag=True):
     """Put text in the place of an expression.  ``line``, ``column`` to ``end_line``, ``end_column`` (exclusive)."""
 
@@ -67,7 +76,7 @@ class Substitute(msgspec.Struct, frozen=True, tag=True):
     code: str
 
 
-Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Substitute]  # noqa: UP007 - msgspec reads it
+Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Substitute]  # noqa: UP007 - msgspec reads it
 
 
 class Unit(NamedTuple):

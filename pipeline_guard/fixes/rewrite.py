@@ -20,9 +20,11 @@ from pipeline_guard.fixes.edits import (
     Replacement,
     Reroute,
     Substitute,
+    Wrap,
+    splice,
 )
 from pipeline_guard.fixes.effects import kept_effects
-from pipeline_guard.fixes.source import Source
+from pipeline_guard.fixes.source import Source, lines_of
 from pipeline_guard.fixes.tree import Tree, first_line, is_docstring
 
 # Calls that only start, bound or shield the call they are given: who takes that away takes them away as well.
@@ -38,6 +40,7 @@ class Rewriter:
         self.tree = Tree(source)
         self.removed: dict[ast.stmt, tuple[str, ...]] = {}
         self.replacements: list[Replacement] = []
+        self.wraps: list[Wrap] = []
 
     def add(self, operation: Operation) -> None:
         """Take in one operation; raises CannotRewrite and then nothing of it is taken in."""
@@ -53,20 +56,24 @@ class Rewriter:
             self.replacements.append(empty_body(self.tree, function, operation.comment))
         elif isinstance(operation, Insert):
             self._insert(operation)
+        elif isinstance(operation, Wrap):
+            self._wrap(operation)
         elif isinstance(operation, Substitute):
             self._substitute(operation)
 
     def finish(self) -> list[Replacement]:
-        """Return all replacements, the wider one where one lies inside another."""
+        """Return all replacements, the wider one where one lies inside another; raises CannotRewrite where two clash."""
         result = [*self.replacements, *self._removals()]
-        widest = sorted(set(result), key=lambda each: (each.start, -(each.end - each.start)))
+        widest = sorted(dict.fromkeys(result), key=lambda each: (each.start, -(each.end - each.start)))
         kept: list[Replacement] = []
         for each in widest:
-            if kept and each.end <= kept[-1].end and each.start >= kept[-1].start and each.start != each.end:
-                continue  # the statement goes together with what it stands in
-            if kept and kept[-1].start < each.start < kept[-1].end:
-                continue
-            kept.append(each)
+            over = next((wide for wide in kept if wide.start <= each.start < wide.end), None)
+            if over is None or (each.start == each.end == over.start):
+                kept.append(each)
+            elif each.end > over.end or each.start == each.end:
+                raise CannotRewrite("two edits meet at one place", "run the fix again for what is left")
+        for wrap in self.wraps:
+            kept = self._wrapped(wrap, kept)
         return kept
 
     # -- calls that become nothing
@@ -271,6 +278,38 @@ class Rewriter:
             text = newline + text.removesuffix(newline)
         self.replacements.append(Replacement(offset, offset, text))
 
+    def _wrap(self, operation: Wrap) -> None:
+        statement = self.tree.statement_at(operation.line)
+        if statement is None or not self.tree.stands_alone(statement):
+            raise CannotRewrite("the statement shares its line with other code")
+        if operation not in self.wraps:
+            self.wraps.append(operation)
+
+    def _wrapped(self, operation: Wrap, others: list[Replacement]) -> list[Replacement]:
+        """Return replacements with one more, which indents a statement as the others leave it."""
+        statement = self.tree.statement_at(operation.line)
+        assert statement is not None
+        first, last = first_line(statement), statement.end_lineno or statement.lineno
+        newline, indentation, unit = self.source.newline_near(first), self.tree.indentation(first), self.tree.unit
+        start, end = self.source.line_start(first), self.source.line_start(last + 1)
+        inside = [each for each in others if start <= each.start and each.end <= end and not start == each.end]
+        inside = [each for each in inside if not each.start == each.end == end]
+        outside = [each for each in others if each not in inside]
+        if any(each.start < end and start < each.end for each in outside):
+            raise CannotRewrite("two edits meet at one place", "run the fix again for what is left")
+        moved = [Replacement(each.start - start, each.end - start, each.new) for each in inside]
+        text = splice(self.source.text[start:end], moved)
+        if not text.endswith(("\n", "\r")):
+            text += newline
+        lines = lines_of(text)
+        within = lines_within_texts(text)
+        body = "".join(
+            line if number in within or not line.strip() else unit + line for number, line in enumerate(lines, 1)
+        )
+        before = "".join(f"{_indented(each, indentation, unit)}{newline}" for each in operation.before)
+        behind = "".join(f"{_indented(each, indentation, unit)}{newline}" for each in operation.behind)
+        return [*outside, Replacement(start, end, before + body + behind)]
+
     def _substitute(self, operation: Substitute) -> None:
         start = self.source.line_start(operation.line) + operation.column - 1
         end = self.source.line_start(operation.end_line) + operation.end_column - 1
@@ -286,6 +325,25 @@ def _indented(line: str, indentation: str, unit: str) -> str:
     while rest.startswith("    "):
         levels, rest = levels + 1, rest[4:]
     return indentation + unit * levels + rest
+
+
+def lines_within_texts(text: str) -> set[int]:
+    """Return the lines (1-based) that begin inside a string: to indent them would change it."""
+    found: set[int] = set()
+    begun = 0
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text, newline="").readline):
+            name = tokenize.tok_name[token.type]
+            if name == "STRING":
+                found.update(range(token.start[0] + 1, token.end[0] + 1))
+            elif name in ("FSTRING_START", "TSTRING_START") and not begun:
+                begun = token.start[0]
+            elif name in ("FSTRING_END", "TSTRING_END") and begun:
+                found.update(range(begun + 1, token.end[0] + 1))
+                begun = 0
+    except (tokenize.TokenError, SyntaxError, IndentationError) as error:
+        raise CannotRewrite(f"its strings could not be told apart ({error})") from None
+    return found
 
 
 def comments_in(text: str) -> list[str]:

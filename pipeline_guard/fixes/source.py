@@ -82,6 +82,12 @@ class Source:
         return "\n"
 
 
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text with their ends, as Python's parser counts them."""
+    starts = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
+    return [text[start:end] for start, end in zip(starts, starts[1:], strict=False) if end > start]
+
+
 def _declared_encoding(data: bytes) -> str:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
