@@ -37,19 +37,32 @@ class TriggerCall(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The trigger of a lane as code: its file, its function, and its qualified name."""
+    """The trigger of a lane as code: its file, what it stands in, its name, and its parameters beside ``self``.
+
+    ``definition`` is None for one that is only about to be written; that one takes ``reason`` and ``response``.
+    """
 
     path: str
-    symbol: str
-    definition: ast.AsyncFunctionDef
+    name: str
+    owner: ast.ClassDef | None
+    inside: FunctionNode | None
+    definition: ast.AsyncFunctionDef | None
+
+    @property
+    def symbol(self) -> str:
+        return f"{self.owner.name}.{self.name}" if self.owner is not None else self.name
 
 
 def target_of(program: Program, path: str, symbol: str) -> Target:
     """Return a trigger's definition; raises CannotRewrite where a call of it cannot be awaited."""
-    definition = find_function(program.tree(path), symbol)
+    tree = program.tree(path)
+    definition = find_function(tree, symbol)
     if not isinstance(definition, ast.AsyncFunctionDef):
         raise CannotRewrite(f"{symbol}() is no coroutine function", BY_HAND)
-    return Target(path, symbol, definition)
+    around = functions_around(tree, definition)[1:]
+    inside = around[0] if around else None
+    owners = [] if inside is not None else classes_around(tree, definition)
+    return Target(path, definition.name, owners[0] if owners else None, inside, definition)
 
 
 def trigger_call(program: Program, target: Target, path: str, node: ast.AST, reason: str, payload: Payload) -> TriggerCall:
@@ -76,26 +89,20 @@ def trigger_call(program: Program, target: Target, path: str, node: ast.AST, rea
 
 def callable_at(program: Program, target: Target, path: str, node: ast.AST) -> str:
     """Return the expression for the trigger at a place: ``self.trigger_response``, ``session.trigger_response``."""
-    tree, home = program.tree(path), program.tree(target.path)
-    definition = target.definition
-    around = functions_around(home, definition)[1:]
-    name = definition.name
-    if around and isinstance(home.parents.get(definition), FUNCTIONS) or (around and not classes_around(home, definition)):
+    tree, name, owner = program.tree(path), target.name, target.owner
+    if target.inside is not None:
         # A function inside another: only what stands in the same one sees it.
-        if path == target.path and any(each is around[0] for each in functions_around(tree, node)):
+        if path == target.path and any(each is target.inside for each in functions_around(tree, node)):
             return name
-        raise CannotRewrite(f"{target.symbol}() stands inside another function, which this does not", BY_HAND)
-    owners = classes_around(home, definition)
-    if not owners:
+        raise CannotRewrite(f"{name}() stands inside {target.inside.name}(), which this does not", BY_HAND)
+    if owner is None:
         if path == target.path or _imports(tree, name):
             return name
         raise CannotRewrite(f"{target.symbol}() ({target.path}) is not imported here", BY_HAND)
-    owner = owners[0]
     method = method_around(tree, node)
     if method is not None:
         own = self_name(method[1])
-        same = method[0] is owner
-        if own is not None and (same or is_subclass(tree, method[0], owner.name)):
+        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
             return f"{own}.{name}"
     if knows_class(tree, path, owner.name, target.path):
         instance = instance_at(tree, node, owner.name)
@@ -114,6 +121,8 @@ def _imports(tree: Tree, name: str) -> bool:
 
 
 def _own_parameters(target: Target) -> list[ast.arg]:
+    if target.definition is None:
+        return [ast.arg("reason"), ast.arg("response")]
     names = parameters(target.definition)
     return names[1:] if names and names[0].arg in ("self", "cls") else names
 
@@ -132,6 +141,8 @@ def payload_parameter(target: Target) -> str | None:
 
 def _arguments(target: Target, tree: Tree, node: ast.AST, reason: str) -> tuple[list[str], list[str]]:
     """Return the arguments of a call, and the required ones that a place has nothing for."""
+    if target.definition is None:
+        return [f'"{reason}"'], []
     arguments = target.definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     needed = positional[: len(positional) - len(arguments.defaults)] if arguments.defaults else positional
@@ -159,6 +170,8 @@ def _arguments(target: Target, tree: Tree, node: ast.AST, reason: str) -> tuple[
 def _widened(program: Program, target: Target) -> tuple[Operation, ...]:
     """Return the edits that let a trigger take a ``response`` object; none where its send is not a plain event."""
     tree = program.tree(target.path)
+    if target.definition is None:
+        return ()
     arguments = target.definition.args
     if arguments.kwarg is not None or arguments.kwonlyargs or arguments.vararg is not None:
         return ()

@@ -49,12 +49,24 @@ def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
         yield _lead_through(program, lane, target, each, finding)
 
 
+def no_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Add the trigger that several functions stand in for."""
+    from pipeline_guard.fixes.new_trigger import add_trigger
+
+    yield from add_trigger(program, finding)
+
+
 def _is_primitive_of(site: Site, callee: str | None) -> bool:
     return site.kind == "response_create" and site.role == "primitive" and f"{site.path}:{site.symbol}" == callee
 
 
 def _lead_through(program: Program, lane: Lane, target: Target, site: Site, finding: Finding) -> Unit:
-    """Return the unit that leads one send through the trigger: at its place, else at the calls of its function."""
+    operations, safety, why = lead_through(program, lane, target, site)
+    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+
+
+def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tuple[list[Operation], Safety, str]:
+    """Return what leads one send through the trigger: at its place, else at the calls of its function; and why."""
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     if not calls:
@@ -63,54 +75,73 @@ def _lead_through(program: Program, lane: Lane, target: Target, site: Site, find
     try:
         call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
     except CannotRewrite as error:
-        return _at_its_callers(program, lane, target, site, payload, finding, error)
+        return _at_its_callers(program, lane, target, site, payload, error)
     operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
     if site.trigger == "greeting":
         operations += greeting_log(program, site)
-    safety: Safety = "safe" if payload.bare else "unsafe"
-    why = f"goes through {target.symbol}() as {reason_for(site)}{call.loses and '; ' + call.loses}"
-    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+    why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
+    return operations, "safe" if payload.bare else "unsafe", why
 
 
 def _at_its_callers(
-    program: Program, lane: Lane, target: Target, site: Site, payload: Payload, finding: Finding, error: CannotRewrite
-) -> Unit:
-    """Return the unit that takes the send out of a wrapper and has each live caller call the trigger behind it."""
+    program: Program, lane: Lane, target: Target, site: Site, payload: Payload, error: CannotRewrite
+) -> tuple[list[Operation], Safety, str]:
+    """Return what takes the send out of a wrapper and has each live caller call the trigger behind it."""
     tree = program.tree(site.path)
     call = tree.calls_at(site.line, site.column)[0]
     function = functions_around(tree, call)[:1]
-    home = f"{site.path}:{site.symbol}"
+    if not function:
+        raise error
+    if payload.response is not None:
+        # What the wrapper's own names hold is not at hand at its callers.
+        payload = Payload(False)
+    removal = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
+    only = is_only_for(tree, function[0], call) and isinstance(removal, NoOpBody)
+    operations: list[Operation] = [removal]
+    calls: list[TriggerCall] = []
+    callers = list(_askers(program, lane, target, f"{site.path}:{site.symbol}", payload, error, 3))
+    for caller, place, made in callers:
+        calls.append(made)
+        operations += made.widening
+        if only and caller.callee == f"{site.path}:{site.symbol}":
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+        else:
+            statement = program.tree(caller.path).statement_of(place)
+            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+        if caller.trigger == "greeting":
+            operations += greeting_log(program, caller)
+    name = site.symbol.rpartition(".")[2]
+    where = "its callers ask" if len(callers) > 1 else "its caller asks"
+    why = f"{name}() no longer sends response.create; {where} through {target.symbol}(){described(calls)}"
+    return operations, "unsafe" if any(each.loses or each.widening for each in calls) else "safe", why
+
+
+def _askers(
+    program: Program, lane: Lane, target: Target, home: str, payload: Payload, error: CannotRewrite, depth: int
+) -> Iterator[tuple[Site, ast.Call, TriggerCall]]:
+    """Yield the live calls of a function behind which the trigger can be called, further up where it is not in reach.
+
+    Raises the error where some live call has no such place.
+    """
     callers = [
         each
         for each in lane.sites
         if each.kind == "response_create" and each.callee == home and each.context not in ("dormant", "test", "example")
     ]
-    if not callers or not function:
+    if not callers or depth == 0:
         raise error
-    if payload.response is not None:
-        # What the wrapper's own names hold is not at hand at its callers.
-        payload = Payload(False)
-    only = is_only_for(tree, function[0], call)
-    removal = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
-    operations: list[Operation] = [removal]
-    calls: list[TriggerCall] = []
     for caller in callers:
         if caller.trigger in UNASKED:
             continue
-        place = _statement_call(program.tree(caller.path), caller)
-        made = trigger_call(program, target, caller.path, place, reason_for(caller), payload)
-        calls.append(made)
-        operations += made.widening
-        if only and isinstance(removal, NoOpBody):
-            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
-        else:
-            statement = program.tree(caller.path).statement_of(place)
-            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
-    name = site.symbol.rpartition(".")[2]
-    where = "its callers" if len(callers) > 1 else "its caller"
-    why = f"{name}() no longer sends response.create; {where} ask through {target.symbol}(){described(calls)}"
-    safety: Safety = "unsafe" if any(each.loses or each.widening for each in calls) else "safe"
-    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+        tree = program.tree(caller.path)
+        place = _statement_call(tree, caller)
+        try:
+            yield caller, place, trigger_call(program, target, caller.path, place, reason_for(caller), payload)
+        except CannotRewrite:
+            function = functions_around(tree, place)[0]
+            if function.body[-1] is not tree.statement_of(place):
+                raise error from None
+            yield from _askers(program, lane, target, f"{caller.path}:{caller.symbol}", payload, error, depth - 1)
 
 
 def _statement_call(tree: Tree, site: Site) -> ast.Call:
@@ -185,7 +216,7 @@ def greeting_log(program: Program, site: Site) -> Iterator[Insert]:
 
 FIXERS = {
     "PG201": outside_trigger,
-    "PG202": outside_trigger,
+    "PG202": no_trigger,
     "PG303": outside_trigger,
     "PG207": unasked,
     "PG208": unasked,

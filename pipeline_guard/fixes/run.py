@@ -16,6 +16,7 @@ from pipeline_guard.fixes.source import Source
 from pipeline_guard.fixes.verify import complaint_about
 
 MAX_ROUNDS = 12
+_ONE_PER_PIECE = frozenset({"PG105", "PG215", "PG304", "PG405"})
 
 
 class Done(NamedTuple):
@@ -126,9 +127,17 @@ def _objection(before: Program, after: Program, units: Iterable[Unit]) -> str | 
         identity = _identity(finding)
         if known[identity]:
             known[identity] -= 1
-        elif finding.severity != "note":
+        elif finding.severity != "note" and not _was_dormant(before, finding):
             return f"it would bring a new {finding.rule} ({finding.path}:{finding.line})"
     return None
+
+
+def _was_dormant(before: Program, finding: Finding) -> bool:
+    """Say whether a finding about dead code only comes to light: one is reported for each piece of it."""
+    return finding.rule in _ONE_PER_PIECE and any(
+        site.context == "dormant" and (site.path, site.symbol) == (finding.path, finding.symbol)
+        for site in before.map.sites()
+    )
 
 
 def _identity(finding: Finding) -> tuple[str, str, str]:
