@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
+from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.surplus import logger_of
 from pipeline_guard.fixes.tree import Tree, is_docstring
 
@@ -17,8 +18,15 @@ def imported(tree: Tree, name: str) -> bool:
     )
 
 
-def need(tree: Tree, path: str, *modules: str, logger: bool = False) -> tuple[list[Operation], str]:
+class Logger(str):
+    """The name of a logger; ``braces`` says that it fills in braces (loguru) where the standard library's takes ``%s``."""
+
+    braces = False
+
+
+def need(program: Program, path: str, *modules: str, logger: bool = False) -> tuple[list[Operation], Logger]:
     """Return the edits that bind modules (and a logger) at the top of a file, and the logger's name."""
+    tree = program.tree(path)
     name = logger_of(tree) if logger else ""
     wanted = list(modules)
     lines: list[str] = []
@@ -43,7 +51,9 @@ def need(tree: Tree, path: str, *modules: str, logger: bool = False) -> tuple[li
         if last is None:
             raise CannotRewrite("the file has no imports behind which a logger could be made", "give the file a logger")
         operations.append(Insert(path, last.lineno, tuple(lines), after=True))
-    return operations, name
+    made = Logger(name)
+    made.braces = not lines and program.mentions("loguru") and "getLogger" not in tree.source.text
+    return operations, made
 
 
 def _first_import(tree: Tree) -> ast.stmt | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Reroute, Unit, Wrap
+from pipeline_guard.fixes.frames import frame_at
 from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import find_function, functions_around, method_around, names_in_scope, self_name
@@ -52,12 +53,14 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     operations: list[Operation] = []
     if inner is not None:
         send = inner
+    if frame_at(program, lane, send.site) is None:
+        raise CannotRewrite("what it sends need not be audio, and a queue of frames may drop the oldest", BY_HAND)
     around = functions_around(send.tree, send.call)
     method = method_around(send.tree, send.call)
     if method is not None and len(around) == 1:
         operations += _in_class(program, lane, send, method[0], method[1])
     else:
-        operations += _in_handler(send, around)
+        operations += _in_handler(program, send, around)
     why = f"the frame goes onto a new {QUEUE}, and one task, {LOOP}(), sends it; a slow socket costs the oldest frame"
     yield Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
 
@@ -144,11 +147,11 @@ def _is_audio(send: Send, program: Program, path: str, symbol: str) -> bool:
 # -- where the loop stands
 
 
-def _in_handler(send: Send, around: list[FunctionNode]) -> list[Operation]:
+def _in_handler(program: Program, send: Send, around: list[FunctionNode]) -> list[Operation]:
     """Return the edits for a handler that is a function, or a closure in one."""
     tree, path = send.tree, send.site.path
     loop = _loop_around(tree, send)
-    operations, logger = need(tree, path, "asyncio", logger=True)
+    operations, logger = need(program, path, "asyncio", logger=True)
     made = (
         _MAKE,
         "",
@@ -181,14 +184,15 @@ def _in_class(program: Program, lane: Lane, send: Send, owner: ast.ClassDef, met
     local = used & names_in_scope(tree, send.call)
     if local - _names_of(send):
         raise CannotRewrite(f"the send needs {', '.join(sorted(local - _names_of(send)))}, known only here", BY_HAND)
-    operations, logger = need(tree, path, "asyncio", logger=True)
+    operations, logger = need(program, path, "asyncio", logger=True)
     instance = self_name(init) or "self"
     body = _loop_body(send, f"{own}.{QUEUE}", logger)
+    # What ends the method comes before what follows it.
+    operations += _start_of_class(program, lane, send, own)
     operations += [
         Insert(path, _first(init), (f"{instance}.{_MAKE}",), end=True),
         Insert(path, _first(method), ("", f"async def {LOOP}({own}) -> None:", *body), after=True),
     ]
-    operations += _start_of_class(program, lane, send, own)
     return [*operations, *_puts(send, f"{own}.{QUEUE}")]
 
 
@@ -200,7 +204,7 @@ def _start_of_class(program: Program, lane: Lane, send: Send, own: str) -> list[
         if loop is not None:
             operations: list[Operation] = []
             if site.path != send.site.path:
-                operations, _ = need(tree, site.path, "asyncio")
+                operations, _ = need(program, site.path, "asyncio")
             return [*operations, *_start(send, tree, site.path, loop, f"{receiver}.{LOOP}()", _roots(receiver))]
         home = f"{site.path}:{site.symbol}"
         callers = [each for each in lane.sites if each.kind == "audio_send" and each.callee == home]

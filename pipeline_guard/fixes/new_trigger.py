@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Unit
-from pipeline_guard.fixes.needed import need
+from pipeline_guard.fixes.needed import Logger, need
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import Target
 from pipeline_guard.fixes.reader import Reader, main_reader
@@ -68,14 +68,20 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("no send here could be written as a coroutine of its own", BY_HAND)
     reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
     target, operations = _home(program, lane, sendings, reader)
+    lost: dict[str, None] = {}
     for site in asked:
-        more, _, _ = lead_through(program, lane, target, site)
+        more, _, said = lead_through(program, lane, target, site)
         operations += more
+        lost.update(dict.fromkeys(each for each in said.split("; ")[1:] if "handed on" in each))
     why = (
         f"adds {target.symbol}() with its guard and the bookkeeping where events are read; "
-        f"{len(asked)} sends go through it"
+        f"{_count(len(asked))} through it{''.join(f'; {each}' for each in lost)}"
     )
     yield Unit(tuple(dict.fromkeys(operations)), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _count(sends: int) -> str:
+    return "the one send goes" if sends == 1 else f"{sends} sends go"
 
 
 def _sending(program: Program, site: Site) -> Sending | None:
@@ -162,7 +168,7 @@ def _in_class(
 ) -> tuple[Target, list[Operation]]:
     tree, path = sending.tree, sending.site.path
     target = Target(path, NAME, owner, None, None)
-    operations, logger = need(tree, path, logger=True)
+    operations, logger = need(program, path, logger=True)
     kept = _kept_marker(lane, owner)
     stored = [each for each in _STATE if not (kept and each[0] == "active_response_id")]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
@@ -225,7 +231,7 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     if any(name in taken for name, _, _ in _STATE):
         raise CannotRewrite(f"{home.name}() has names already that the trigger would use", BY_HAND)
     target = Target(path, NAME, None, home, None)
-    operations, logger = need(tree, path, logger=True)
+    operations, logger = need(program, path, logger=True)
     lines = [f"{name} = {value}{_remark(note)}" for name, value, note in _STATE]
     head = f"async def {NAME}(reason: str, response: \"dict | None\" = None) -> None:"
     body = _body(sending, "", logger, "active_response_id", nonlocals=True)
@@ -284,20 +290,17 @@ def _is_in_loop(tree: Tree, node: ast.AST, home: FunctionNode) -> bool:
 # -- what is written
 
 
-def _body(sending: Sending, prefix: str, logger: str, marker: str, *, nonlocals: bool) -> tuple[str, ...]:
+def _body(sending: Sending, prefix: str, logger: Logger, marker: str, *, nonlocals: bool) -> tuple[str, ...]:
     lines = ['"""Ask for one response: the only place that sends response.create."""']
     if nonlocals:
         lines.append("nonlocal pending_response, deferred_response, responses_asked")
     lines += [
         f"if {prefix}{marker} is not None:",
-        f"    {logger}.warning(",
-        '        "[RESPONSE GUARD] Active response in progress (%s) – skipping new response (%s)",',
-        f"        {prefix}{marker}, reason,",
-        "    )",
+        *(f"    {line}" for line in warning(logger, f"{prefix}{marker}")),
         f"    {prefix}deferred_response = (reason, response)",
         "    return",
         f"if {prefix}pending_response is not None:",
-        f'    {logger}.info("[RESPONSE GUARD] A response was asked for already – skipping new response (%s)", reason)',
+        *(f"    {line}" for line in warning(logger, f"{prefix}pending_response")),
         "    return",
         f"{prefix}responses_asked += 1",
         f'{prefix}pending_response = f"response_{{{prefix}responses_asked}}"  # set before anything else can run',
@@ -318,6 +321,15 @@ def _body(sending: Sending, prefix: str, logger: str, marker: str, *, nonlocals:
         ]
     lines += ["except BaseException:", f"    {prefix}pending_response = None", "    raise"]
     return tuple(f"    {line}" for line in lines)
+
+
+def warning(logger: Logger, marker: str) -> list[str]:
+    """Return the contract's guard message, written as the file's logger takes it."""
+    if logger.braces:
+        text = f"[RESPONSE GUARD] Active response in progress ({{{marker}}}) – skipping new response ({{reason}})"
+        return [f'{logger}.warning(f"{text}")']
+    text = "[RESPONSE GUARD] Active response in progress (%s) – skipping new response (%s)"
+    return [f"{logger}.warning(", f'    "{text}",', f"    {marker}, reason,", ")"]
 
 
 def _bookkeeping(program: Program, reader: Reader, prefix: str, kept: str | None, trigger: str) -> Operation:
@@ -345,6 +357,7 @@ def _bookkeeping(program: Program, reader: Reader, prefix: str, kept: str | None
     lines += [
         f'elif {reader.kind} == "error" and {refused} == {prefix}pending_response:',
         f"    {prefix}pending_response = None  # refused: no response.created will come",
+        "",
     ]
     return Insert(reader.path, first_line(reader.statement), tuple(lines))
 

@@ -121,7 +121,9 @@ def _of_name(tree: Tree, place: ast.AST, name: str) -> Payload | None:
             found = _of_dict(tree, value)
             if found.response is not None:
                 return Payload(found.known, f'{name}["response"]')
-            return found if not _is_changed(tree, function, name) else Payload(False)
+            if _is_changed(tree, function, name):
+                return Payload(found.known, f'{name}.get("response")')
+            return found
     return None
 
 

@@ -21,7 +21,8 @@ from pipeline_guard.fixes.scope import (
     parameters,
     self_name,
 )
-from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
+from pipeline_guard.fixes.source import lines_of
+from pipeline_guard.fixes.tree import FunctionNode, Tree
 
 BY_HAND = "call the session's trigger with a reason in its place"
 _PAYLOAD_NAMES = ("response", "payload", "response_config", "response_payload")
@@ -83,8 +84,21 @@ def trigger_call(program: Program, target: Target, path: str, node: ast.AST, rea
         parameter = "response"
     if not widening and not parameter:
         return TriggerCall(f"{name}({', '.join(given)})", loses="the instructions it carried are not handed on")
-    handed = [*given, f"{parameter}={payload.response}"]
+    handed = [*given, f"{parameter}={_indented_as(tree, node, payload.response)}"]
     return TriggerCall(f"{name}({', '.join(handed)})", widening)
+
+
+def _indented_as(tree: Tree, node: ast.AST, text: str) -> str:
+    """Return an expression of several lines as it is indented where a statement begins."""
+    first, *rest = lines_of(text)
+    if not rest or '"""' in text or "'''" in text:
+        return text
+    margin = tree.indentation(tree.statement_of(node).lineno)
+    known = [line[: len(line) - len(line.lstrip())] for line in rest if line.strip()]
+    common = min(known, key=len)
+    if not all(each.startswith(common) for each in known):
+        return text
+    return first + "".join(margin + line[len(common) :] if line.strip() else line for line in rest)
 
 
 def callable_at(program: Program, target: Target, path: str, node: ast.AST) -> str:

@@ -77,7 +77,7 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
     operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
-    if site.trigger == "greeting":
+    if site.trigger == "greeting" and site.cause_here:
         operations += greeting_log(program, site)
     why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
     return operations, "safe" if payload.bare else "unsafe", why
@@ -108,7 +108,7 @@ def _at_its_callers(
         else:
             statement = program.tree(caller.path).statement_of(place)
             operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
-        if caller.trigger == "greeting":
+        if caller.trigger == "greeting" and caller.cause_here:
             operations += greeting_log(program, caller)
     name = site.symbol.rpartition(".")[2]
     where = "its callers ask" if len(callers) > 1 else "its caller asks"
@@ -161,6 +161,13 @@ def _statement_call(tree: Tree, site: Site) -> ast.Call:
 def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a response that no turn of the caller asked for."""
     site = _site(program, finding)
+    lane = program.lanes.get(finding.lane)
+    values = {session.value for session in lane.sessions if session.context != "dormant"} if lane is not None else set()
+    if values == {"no_vad"} and site.trigger in ("timer", "silence"):
+        raise CannotRewrite(
+            "turn detection is off, so this may be what ends the caller's turn",
+            "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
+        )
     name = _NAMES.get(site.trigger or "", "something")
     why = f"{name} asks for a response that no turn of the caller asked for"
     yield _removed(program, site, finding, why)
@@ -198,8 +205,10 @@ def _site(program: Program, finding: Finding) -> Site:
 
 
 def reason_for(site: Site) -> str:
-    """Return the reason that a place gives the trigger: its cause, as the contract writes it."""
-    return (site.trigger or "other").upper()
+    """Return the reason that a place gives the trigger: its cause, or the name of the function where that is not known."""
+    if site.trigger in (None, "other", "server_event"):
+        return site.symbol.rpartition(".")[2].strip("_").upper()
+    return str(site.trigger).upper()
 
 
 def greeting_log(program: Program, site: Site) -> Iterator[Insert]:

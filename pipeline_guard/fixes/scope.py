@@ -76,20 +76,56 @@ def names_in_scope(tree: Tree, node: ast.AST) -> set[str]:
 
 
 def _bindings(tree: Tree, function: FunctionNode, node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield the names that certainly have a value when a node in a function runs, with the expression given to them."""
-    around = {id(each) for each in (node, *tree.above(node))}
-    for statement in tree.statements_of(function):
-        owner = tree.suites[statement].owner
-        if statement.lineno >= node.lineno or (owner is not function and id(owner) not in around):  # type: ignore[attr-defined]
-            continue
-        if isinstance(statement, ast.Assign):
-            yield from ((target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name))
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            yield statement.target.id, statement.value
-        elif isinstance(statement, (ast.With, ast.AsyncWith)) and id(statement) in around:
-            for item in statement.items:
-                if isinstance(item.optional_vars, ast.Name):
-                    yield item.optional_vars.id, item.context_expr
+    """Yield the names that certainly have a value when a node in a function runs, with an expression given to them."""
+    child = tree.statement_of(node)
+    while child is not function:
+        suite = tree.suites[child]
+        for statement in suite.statements:
+            if statement is child:
+                break
+            yield from _given(statement)
+        if isinstance(child, (ast.With, ast.AsyncWith)) and child is not node:
+            yield from _given_by_items(child)
+        owner: ast.AST = suite.owner
+        while not isinstance(owner, ast.stmt):
+            if owner not in tree.parents:
+                return
+            owner = tree.parents[owner]
+        child = owner
+
+
+def _given(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield the names that a statement certainly gives a value, if it does not leave the block."""
+    if isinstance(statement, ast.Assign):
+        yield from ((target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name))
+        for target in statement.targets:
+            if isinstance(target, ast.Tuple):
+                yield from ((each.id, None) for each in target.elts if isinstance(each, ast.Name))
+    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None:
+        yield statement.target.id, statement.value
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        yield from _given_by_items(statement)
+        yield from (each for inner in statement.body for each in _given(inner))
+    elif isinstance(statement, ast.Try) and all(_leaves(handler.body) for handler in statement.handlers):
+        yield from (each for inner in statement.body for each in _given(inner))
+    elif isinstance(statement, ast.If) and statement.orelse:
+        arms = [
+            dict(each for inner in arm for each in _given(inner))
+            for arm in (statement.body, statement.orelse)
+            if not _leaves(arm)
+        ]
+        if arms:
+            yield from ((name, value) for name, value in arms[0].items() if all(name in arm for arm in arms))
+
+
+def _given_by_items(statement: ast.With | ast.AsyncWith) -> Iterator[tuple[str, ast.expr | None]]:
+    for item in statement.items:
+        if isinstance(item.optional_vars, ast.Name):
+            yield item.optional_vars.id, item.context_expr
+
+
+def _leaves(statements: list[ast.stmt]) -> bool:
+    return isinstance(statements[-1], (ast.Return, ast.Continue, ast.Break, ast.Raise))
 
 
 def instance_at(tree: Tree, node: ast.AST, wanted: str) -> str | None:
