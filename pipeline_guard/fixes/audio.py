@@ -30,6 +30,8 @@ def past_the_queue(program: Program, finding: Finding) -> Iterator[Unit]:
 
         yield from add_queue(program, lane, sender, finding)
         return
+    if not sender.rival:
+        raise CannotRewrite(f"it runs in calls in which {first.symbol}() does not", "start the sender loop there as well")
     redirect = _Redirect(program, lane, first)
     if sender.queue is not None:
         operations = redirect.second_queue(sender)
@@ -253,11 +255,46 @@ def _leaves(statements: Sequence[ast.stmt]) -> bool:
 def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a send that nothing reaches today."""
     site = next((each for each in program.sites_at(finding) if each.kind == "audio_send"), None)
-    if site is None:
+    lane = program.lanes.get(finding.lane)
+    if site is None or lane is None:
         raise CannotRewrite("it stands at no call", BY_HAND)
+    refuse_if_it_is_all(lane, "audio_send", "send the caller's audio")
+    if "nothing is ever put on" in site.note:
+        _refuse_if_named_elsewhere(program, site)
     operation = take_out(program, site.path, site.line, site.column, comments.AUDIO)
     why = "nothing reaches it today, and one edit would make it a second way for audio"
     yield Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+
+
+def refuse_if_it_is_all(lane: Lane, kind: str, what: str) -> None:
+    """Raise where dead code is the only code of its pipeline that does something.
+
+    Then the entry point may only not have been seen, and a call would be left without it.
+    """
+    quiet = ("dormant", "example", "test")
+    if not any(site.kind == kind and site.context not in quiet for site in lane.sites):
+        raise CannotRewrite(
+            f"nothing else here would {what}: if something does start it, the call would be silent",
+            "delete the whole pipeline if it is dead",
+        )
+
+
+def _refuse_if_named_elsewhere(program: Program, site: Site) -> None:
+    """Raise where a queue that seems to be starved is named in code that may fill it."""
+    name = site.note.partition("nothing is ever put on ")[2].partition(";")[0].strip().rpartition(".")[2]
+    reads = ("get", "get_nowait", "empty", "qsize", "task_done", "popleft", "pop", "clear", "join", "full")
+    for path, data in program.sources.data.items():
+        if name.encode() not in data:
+            continue
+        tree = program.tree(path)
+        for node in tree.parents:
+            if not isinstance(node, (ast.Attribute, ast.Name)) or isinstance(node.ctx, ast.Store):
+                continue
+            if (node.attr if isinstance(node, ast.Attribute) else node.id) != name:
+                continue
+            above = tree.parents[node]
+            if not (isinstance(above, ast.Attribute) and above.attr in reads):
+                raise CannotRewrite(f"{name} may be filled in a way that was not seen ({path}:{node.lineno})", BY_HAND)
 
 
 FIXERS = {"PG101": past_the_queue, "PG102": past_the_queue, "PG103": past_the_queue, "PG105": dormant}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes import audio, responses
+from pipeline_guard.fixes import audio, guards, responses, sessions
 from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
-FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS}
+FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS}
 
 
 def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit], list[Refusal]]:

@@ -168,13 +168,34 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
             "turn detection is off, so this may be what ends the caller's turn",
             "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
         )
+    if _answers_a_tool(program, site):
+        raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
     name = _NAMES.get(site.trigger or "", "something")
     why = f"{name} asks for a response that no turn of the caller asked for"
     yield _removed(program, site, finding, why)
 
 
+def _answers_a_tool(program: Program, site: Site) -> bool:
+    """Say whether the statements before a send, in its block, hand the model a tool's output."""
+    tree = program.tree(site.path)
+    calls = tree.calls_at(site.line, site.column)
+    if not calls:
+        return False
+    statement = tree.statement_of(calls[0])
+    if statement not in tree.suites:
+        return False
+    before = [each for each in tree.suites[statement].statements if each.lineno < statement.lineno]
+    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
+    return any(word in tree.text(each) for each in before for word in words)
+
+
 def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a send that nothing reaches today."""
+    from pipeline_guard.fixes.audio import refuse_if_it_is_all
+
+    lane = program.lanes.get(finding.lane)
+    if lane is not None:
+        refuse_if_it_is_all(lane, "response_create", "ask for a response")
     yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
 
 
