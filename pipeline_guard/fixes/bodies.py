@@ -16,9 +16,11 @@ _HARMLESS = frozenset({"staticmethod", "classmethod", "override", "final", "depr
 _BY_HAND = "take its calls out by hand, then remove it"
 
 
-def empty_body(tree: Tree, function: FunctionNode, comment: str) -> Replacement:
+def empty_body(
+    tree: Tree, function: FunctionNode, comment: str, *, returns_are_fine: bool = False
+) -> Replacement:
     """Return the replacement of a function's body; raises CannotRewrite where an empty one would break its callers."""
-    refuse_unless_empty_is_fine(tree, function)
+    refuse_unless_empty_is_fine(tree, function, returns_are_fine=returns_are_fine)
     source = tree.source
     newline = source.newline_near(function.lineno)
     first = function.body[0]
@@ -29,8 +31,6 @@ def empty_body(tree: Tree, function: FunctionNode, comment: str) -> Replacement:
     if is_generator(function):
         # Without a ``yield`` it would be no generator any more, and iterating over it an error.
         lines.append("yield")
-    elif isinstance(function.returns, ast.Constant) and function.returns.value is None:
-        pass
     text = "".join(f"{newline}{indentation}{line}" for line in lines)
     end = tree.end(function.body[-1])
     behind = source.text[end : source.line_start((function.body[-1].end_lineno or 0) + 1)]
@@ -39,8 +39,11 @@ def empty_body(tree: Tree, function: FunctionNode, comment: str) -> Replacement:
     return Replacement(header_ends, end, text)
 
 
-def refuse_unless_empty_is_fine(tree: Tree, function: FunctionNode) -> None:
-    """Raise CannotRewrite for a function whose callers need more than nothing."""
+def refuse_unless_empty_is_fine(tree: Tree, function: FunctionNode, *, returns_are_fine: bool = False) -> None:
+    """Raise CannotRewrite for a function whose callers need more than nothing.
+
+    ``returns_are_fine`` says that nothing calls it, so that nobody misses what it returns.
+    """
     name = function.name
     if name in _SPECIAL:
         raise CannotRewrite(f"{name} must do its work", _BY_HAND)
@@ -48,6 +51,8 @@ def refuse_unless_empty_is_fine(tree: Tree, function: FunctionNode) -> None:
         text = tree.text(decorator.func if isinstance(decorator, ast.Call) else decorator)
         if text.rpartition(".")[2] not in _HARMLESS:
             raise CannotRewrite(f"@{text} may need what {name} does or returns", _BY_HAND)
+    if returns_are_fine:
+        return
     if any(isinstance(node, ast.Return) and _is_value(node.value) for node in own_nodes(function)):
         raise CannotRewrite(f"{name} returns a value that callers may use", _BY_HAND)
     returns = function.returns

@@ -33,11 +33,15 @@ class Reroute(msgspec.Struct, frozen=True, tag=True):
 
 
 class NoOpBody(msgspec.Struct, frozen=True, tag=True):
-    """Take away a function's body and leave comment and ``return``.  ``line`` is that of ``def``."""
+    """Take away a function's body and leave comment and ``return``.  ``line`` is that of ``def``.
+
+    ``returns_are_fine`` says that nothing calls it, so that nobody misses what it returned.
+    """
 
     path: str
     line: int
     comment: str
+    returns_are_fine: bool = False
 
 
 class Insert(msgspec.Struct, frozen=True, tag=True):

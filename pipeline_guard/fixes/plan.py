@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes import audio, guards, responses, sessions
+from pipeline_guard.fixes import audio, engines, guards, responses, sessions
 from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.rulebook import find_rule
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
-FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS}
+FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS, **engines.FIXERS}
 
 
 def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit], list[Refusal]]:
@@ -19,8 +20,12 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
     units: list[Unit] = []
     refusals: list[Refusal] = []
     for finding in program.findings:
+        if not wanted(finding):
+            continue
         fixer = FIXERS.get(finding.rule)
-        if fixer is None or not wanted(finding):
+        if fixer is None:
+            if finding.severity != "note" and not finding.rule.startswith("PG9"):
+                refusals.append(_refusal(finding, "what stands there instead has to be decided", _by_hand(finding.rule)))
             continue
         try:
             units += fixer(program, finding)
@@ -29,6 +34,13 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
         except (Unreadable, SyntaxError, KeyError):
             refusals.append(_refusal(finding, "the file cannot be edited as text", "edit it by hand"))
     return _merged(units), refusals
+
+
+def _by_hand(rule_id: str) -> str:
+    """Return what a rule's own text says to do, its first sentence."""
+    rule = find_rule(rule_id)
+    text = " ".join(rule.fix.split()) if rule is not None else ""
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _merged(units: list[Unit]) -> list[Unit]:

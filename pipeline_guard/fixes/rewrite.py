@@ -53,7 +53,9 @@ class Rewriter:
             function = self.tree.function_at(operation.line)
             if function is None:
                 raise CannotRewrite("no function begins there any more")
-            self.replacements.append(empty_body(self.tree, function, operation.comment))
+            self.replacements.append(
+                empty_body(self.tree, function, operation.comment, returns_are_fine=operation.returns_are_fine)
+            )
         elif isinstance(operation, Insert):
             self._insert(operation)
         elif isinstance(operation, Wrap):
