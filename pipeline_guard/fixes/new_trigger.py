@@ -170,7 +170,8 @@ def _in_class(
     target = Target(path, NAME, owner, None, None)
     operations, logger = need(program, path, logger=True)
     kept = _kept_marker(lane, owner)
-    stored = [each for each in _STATE if not (kept and each[0] == "active_response_id")]
+    # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
+    stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
     if any(program_has(tree, owner, name) for name, _, _ in stored):
         raise CannotRewrite(f"{owner.name} has names already that the trigger would use", BY_HAND)
@@ -182,7 +183,7 @@ def _in_class(
         lines = tuple(f"{name} = {value}{_remark(note)}" for name, value, note in stored)
         operations.append(Insert(path, first_line(owner), (*lines, ""), inside=True))
     head = f"async def {NAME}({own}, reason: str, response: \"dict | None\" = None) -> None:"
-    body = _body(sending, f"{own}.", logger, kept or "active_response_id", nonlocals=False)
+    body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
     operations.append(_bookkeeping(program, reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
     return target, operations
@@ -234,7 +235,7 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     operations, logger = need(program, path, logger=True)
     lines = [f"{name} = {value}{_remark(note)}" for name, value, note in _STATE]
     head = f"async def {NAME}(reason: str, response: \"dict | None\" = None) -> None:"
-    body = _body(sending, "", logger, "active_response_id", nonlocals=True)
+    body = _body(sending, "", logger, None)
     after = isinstance(place, ast.Assign)
     block = (*lines, "", head, *body)
     operations.append(Insert(path, first_line(place), ("", *block, "") if after else (*block, ""), after=after))
@@ -290,14 +291,15 @@ def _is_in_loop(tree: Tree, node: ast.AST, home: FunctionNode) -> bool:
 # -- what is written
 
 
-def _body(sending: Sending, prefix: str, logger: Logger, marker: str, *, nonlocals: bool) -> tuple[str, ...]:
+def _body(sending: Sending, prefix: str, logger: Logger, kept: str | None) -> tuple[str, ...]:
+    marker = kept or "active_response_id"
     lines = ['"""Ask for one response: the only place that sends response.create."""']
-    if nonlocals:
+    if not prefix:
         lines.append("nonlocal pending_response, deferred_response, responses_asked")
     lines += [
         f"if {prefix}{marker} is not None:",
         *(f"    {line}" for line in warning(logger, f"{prefix}{marker}")),
-        f"    {prefix}deferred_response = (reason, response)",
+        *([] if kept else [f"    {prefix}deferred_response = (reason, response)"]),
         "    return",
         f"if {prefix}pending_response is not None:",
         *(f"    {line}" for line in warning(logger, f"{prefix}pending_response")),

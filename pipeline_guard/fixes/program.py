@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import Discovery
 from pipeline_guard.findings import Finding
@@ -15,10 +16,30 @@ from pipeline_guard.pipeline.model import Lane, PipelineMap, Site
 from pipeline_guard.program.sources import Sources
 
 
+class _Memory(Cache):
+    """Keeps the facts of files while a run lasts, so that a state reads anew only what was edited."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self._kept: dict[tuple[str, str], bytes] = {}
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        return self._kept.get((kind, key))
+
+    def put(self, kind: str, key: str, payload: bytes) -> None:
+        self._kept[kind, key] = payload
+
+    def prune(self) -> None:
+        """Keep everything: the run is short."""
+
+
 class Program:
     """One state of the scanned backend.  ``sources`` are its bytes, which need not be those on disk."""
 
-    def __init__(self, root: Path, found: Discovery, sources: Sources, config: Config) -> None:
+    def __init__(
+        self, root: Path, found: Discovery, sources: Sources, config: Config, memory: Cache | None = None
+    ) -> None:
+        self._memory = memory or _Memory()
         self.root = root
         self.found = found
         self.sources = sources
@@ -31,14 +52,16 @@ class Program:
             return self
         data = dict(self.sources.data)
         data.update(new)
-        return Program(self.root, self.found, Sources(data, self.sources.gaps), self.config)
+        return Program(self.root, self.found, Sources(data, self.sources.gaps), self.config, self._memory)
 
     @cached_property
     def map(self) -> PipelineMap:
         """The pipeline map of this state."""
         from pipeline_guard.pipeline.build import analyse_sources
 
-        return analyse_sources(self.root, self.found.files, self.sources, self.config, None, self.found.documents)
+        return analyse_sources(
+            self.root, self.found.files, self.sources, self.config, None, self.found.documents, self._memory
+        )
 
     @cached_property
     def findings(self) -> list[Finding]:

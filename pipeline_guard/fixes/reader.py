@@ -76,7 +76,7 @@ def _reader(tree: Tree, path: str, function: FunctionNode, tests: list[tuple[ast
     ordered = sorted(tests, key=lambda each: (each[0].lineno, each[0].col_offset))  # type: ignore[attr-defined]
     for node, subject in ordered:
         event = _event_of(tree, function, subject)
-        statement = _top_of_chain(tree, node)
+        statement = _outermost(tree, function, _top_of_chain(tree, node), tree.text(subject))
         if event is not None and statement is not None and tree.stands_alone(statement):
             return Reader(path, function, statement, tree.text(subject), *event)
     return None
@@ -93,6 +93,19 @@ def _top_of_chain(tree: Tree, node: ast.AST) -> ast.stmt | None:
         if not begins or not isinstance(suite.owner, ast.stmt):
             return statement
         statement = suite.owner
+
+
+def _outermost(tree: Tree, function: FunctionNode, statement: ast.stmt | None, subject: str) -> ast.stmt | None:
+    """Return the test of the same event's type that a statement stands behind, if any: there all events pass."""
+    if statement is None:
+        return None
+    found = statement
+    for above in tree.above(statement):
+        if above is function:
+            break
+        if isinstance(above, ast.If) and subject in tree.text(above.test):
+            found = _top_of_chain(tree, above.test) or found
+    return found
 
 
 def _event_of(tree: Tree, function: FunctionNode, subject: ast.expr) -> tuple[str, bool] | None:

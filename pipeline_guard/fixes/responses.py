@@ -227,7 +227,7 @@ def _site(program: Program, finding: Finding) -> Site:
 
 def reason_for(site: Site) -> str:
     """Return the reason that a place gives the trigger: its cause, or the name of the function where that is not known."""
-    if site.trigger in (None, "other", "server_event"):
+    if site.trigger in (None, "other"):
         return site.symbol.rpartition(".")[2].strip("_").upper()
     return str(site.trigger).upper()
 
