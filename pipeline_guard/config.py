@@ -68,7 +68,8 @@ class Config:
     ``select`` and ``ignore`` hold rule ids or prefixes of ids ("PG2"); an empty ``select`` means every rule.
     ``exclude`` and all other patterns are gitignore-style and relative to ``base``, the folder of the configuration
     file; so are ``paths``, the files and folders to report on when the command line names none.
-    ``sinks`` are raw tables: whoever uses them checks them.
+    ``sinks`` are raw tables: whoever uses them checks them.  Findings below ``fail_on`` are reported and do not set the
+    exit code.
     """
 
     select: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class Config:
     exclude: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
+    fail_on: SeverityName = "warning"
     contract: Contract = field(default_factory=Contract)
     severity: Mapping[str, SeverityName] = field(default_factory=dict)
     vocabulary: tuple[Path, ...] = ()
@@ -101,6 +103,10 @@ class Config:
         selected = _longest_match(rule_id, self.select) if self.select else 0
         ignored = _longest_match(rule_id, self.ignore)
         return selected is not None and (ignored is None or selected > ignored)
+
+    def fails(self, severity: SeverityName) -> bool:
+        """Say whether a finding of this severity sets the exit code."""
+        return SEVERITIES.index(severity) <= SEVERITIES.index(self.fail_on)
 
     def severity_of(self, rule_id: str, default: SeverityName) -> SeverityName:
         """Return the severity the user gave a rule, else the rule's own."""

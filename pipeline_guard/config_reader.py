@@ -47,6 +47,7 @@ class Reader:
             "exclude": self.patterns,
             "paths": self.existing_paths,
             "max-file-size": self.positive_integer,
+            "fail-on": self.severity,
             "contract": self.contract,
             "app": self.apps,
             "severity": self.severities,
@@ -54,7 +55,13 @@ class Reader:
             "vocabulary": self.vocabulary_files,
             "sink": self.sinks,
         }
-        renamed = {"app": "apps", "max-file-size": "max_file_size", "per-path": "per_path", "sink": "sinks"}
+        renamed = {
+            "app": "apps",
+            "fail-on": "fail_on",
+            "max-file-size": "max_file_size",
+            "per-path": "per_path",
+            "sink": "sinks",
+        }
         values = {key: self.known(readers, (key,))((key,), value) for key, value in table.items()}
         config = Config(source=self.path, **{renamed.get(key, key): value for key, value in values.items()})
         return replace(config, apps=tuple(replace(a, contract=_over(a.contract, config.contract)) for a in config.apps))
@@ -118,6 +125,9 @@ class Reader:
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             self.fail(key, "must be a whole number of bytes above zero")
         return value
+
+    def severity(self, key: Key, value: Any) -> SeverityName:
+        return self.one_of(key, value, SEVERITIES)
 
     def table(self, key: Key, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, dict):

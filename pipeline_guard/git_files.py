@@ -7,7 +7,7 @@ import subprocess
 
 TIMEOUT_SECONDS = 60.0
 # A repository's own configuration may name programs for git to start; these settings take that away.
-_HARMLESS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+HARMLESS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
 
 def git_environment() -> dict[str, str]:
@@ -15,6 +15,9 @@ def git_environment() -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     environment["GIT_TERMINAL_PROMPT"] = "0"
+    # A clone without all objects would fetch what is missing, by way of programs that its configuration may name.
+    environment["GIT_NO_LAZY_FETCH"] = "1"
+    environment["GIT_ALLOW_PROTOCOL"] = "none"
     return environment
 
 
@@ -35,7 +38,7 @@ def list_uncommitted(folder: str) -> list[str]:
 
 def _ask(folder: str, *words: str) -> bytes | None:
     """Return what git prints for a command in a folder, or ``None`` where it cannot answer."""
-    command = ["git", *_HARMLESS, "-C", folder, *words]
+    command = ["git", *HARMLESS, "-C", folder, *words]
     try:
         done = subprocess.run(
             command,

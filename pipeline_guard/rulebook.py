@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -37,10 +37,14 @@ class RulebookError(Exception):
 
 @dataclass(frozen=True)
 class Example:
-    """A small program.  In a bad one each expected finding is marked by the rule's id in a comment on its line."""
+    """A small program.  In a bad one each expected finding is marked by the rule's id in a comment on its line.
+
+    ``before`` is the program as it was when a baseline was recorded, for rules about what a change does.
+    """
 
     title: str
     files: Mapping[str, str]
+    before: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,13 @@ class _RuleReader:
     def example(self, key: str, table: Any) -> Example:
         if not isinstance(table, dict) or not isinstance(table.get("title"), str):
             self.fail(key, "an example needs a title")
-        files = {_SINGLE_FILE: table["code"]} if "code" in table else table.get("files")
+        files = self.program(key, {_SINGLE_FILE: table["code"]} if "code" in table else table.get("files"))
+        before = table.get("before", {})
+        if before != {}:
+            before = self.program(key, {_SINGLE_FILE: before} if isinstance(before, str) else before)
+        return Example(title=table["title"].strip(), files=files, before=before)
+
+    def program(self, key: str, files: Any) -> dict[str, str]:
         if not isinstance(files, dict) or not files or not all(isinstance(code, str) for code in files.values()):
             self.fail(key, "an example needs its program as 'code' or as a table of 'files'")
-        return Example(title=table["title"].strip(), files={name: code.lstrip("\n") for name, code in files.items()})
+        return {name: code.lstrip("\n") for name, code in files.items()}

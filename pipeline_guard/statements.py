@@ -37,7 +37,7 @@ class Statements:
     """
 
     def __init__(self, read: ReadFile) -> None:
-        self._read = read
+        self.read = read
         self._lines: dict[str, list[str]] = {}
         self._trees: dict[str, ast.Module | None] = {}
         self.found: dict[tuple[str, int, int], Statement] = {}
@@ -70,7 +70,7 @@ class Statements:
     def _source(self, path: str) -> list[str]:
         if path not in self._lines:
             try:
-                data = self._read(path)
+                data = self.read(path)
             except OSError:
                 data = b""
             # Not ``splitlines``: Python's lines end at line feeds and carriage returns, not at form feeds.
@@ -82,7 +82,7 @@ class Statements:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._trees[path] = ast.parse(self._read(path))
+                    self._trees[path] = ast.parse(self.read(path))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 self._trees[path] = None
         return self._trees[path]

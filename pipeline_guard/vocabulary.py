@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline_guard import engine_vocabulary
+from pipeline_guard import engine_vocabulary, hygiene_vocabulary
 from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
+from pipeline_guard.hygiene_vocabulary import HygieneWords
 from pipeline_guard.toml_files import TomlError, read_toml
 
-_KINDS = ("audio_send", "response_create", "auto_response")
+_KINDS = ("audio_send", "response_create", "response_cancel", "audio_commit", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes"}),
     "connection": frozenset({"name", "paths", "names", "calls", "modules", "receivers", "provider"}),
@@ -47,6 +48,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "switch": frozenset({"words", "unless"}),
     "keep": frozenset({"methods"}),
     "brain": frozenset({"methods"}),
+    **hygiene_vocabulary.KEYS,
 }
 
 
@@ -62,12 +64,16 @@ class Event:
 
 @dataclass(frozen=True)
 class SdkCall:
-    """A method of a connection object and what calling it means."""
+    """A method of a connection object and what calling it means.
+
+    ``gated``: it lets no second response through, whoever calls it.
+    """
 
     method: str
     kind: str
     keyword: str | None = None
     content: str | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,7 @@ class Vocabulary:
     no_switches: set[str] = field(default_factory=set)
     keeps: set[str] = field(default_factory=set)
     brains: set[str] = field(default_factory=set)
+    hygiene: HygieneWords = field(default_factory=HygieneWords)
     _guards: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
@@ -226,7 +233,10 @@ class Vocabulary:
                         f"{source}: {name}.{unknown[0]} is not a known key; known are {', '.join(sorted(_KEYS[name]))}."
                     )
                 try:
-                    getattr(self, f"_add_{name}")(entry)
+                    if name in hygiene_vocabulary.KEYS:
+                        self.hygiene.add(name, entry)
+                    else:
+                        getattr(self, f"_add_{name}")(entry)
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(f"{source}: [[{name}]] is incomplete or of the wrong type: {error}.") from None
 
@@ -236,7 +246,7 @@ class Vocabulary:
 
     def _add_connection(self, entry: Mapping[str, Any]) -> None:
         calls = tuple(
-            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"))
+            SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"), call.get("gated", False))
             for call in entry.get("calls", ())
         )
         self.connections.append(

@@ -112,6 +112,30 @@ def test_findings_exit_1_unless_they_are_all_suppressed(core: Core, project: Pat
     assert run("check", project).code == 0
 
 
+@pytest.mark.parametrize(
+    ("severity", "codes"),
+    # The exit code with --fail-on error, warning, note, and without the option.
+    [("note", [0, 0, 1, 0]), ("warning", [0, 1, 1, 1]), ("error", [1, 1, 1, 1])],
+)
+def test_the_exit_code_follows_the_least_severity_that_counts(
+    core: Core, project: Path, run: Runner, severity: str, codes: list[int]
+) -> None:
+    core.findings = [finding(severity=severity)]
+    options: list[list[str]] = [["--fail-on", "error"], ["--fail-on", "warning"], ["--fail-on", "note"], []]
+    results = [run("check", str(project), "-q", *option) for option in options]
+    assert [result.code for result in results] == codes
+    assert all("call_session.py" in result.out for result in results)
+
+
+def test_the_settings_say_what_counts_and_the_command_line_goes_before_them(
+    core: Core, project: Path, run: Runner
+) -> None:
+    (project / "pyproject.toml").write_text('[tool.pipeline-guard]\nfail-on = "note"\n', encoding="utf-8")
+    core.findings = [finding(severity="note")]
+    assert run("check", str(project), "-q").code == 1
+    assert run("check", str(project), "-q", "--fail-on", "warning").code == 0
+
+
 def test_quiet_is_one_line_per_finding_and_silence_when_clean(core: Core, project: Path, run: Runner) -> None:
     assert run("check", "-q", project) == (0, "", "")
     core.findings = [finding()]
@@ -273,7 +297,7 @@ def test_rules_and_explain(run: Runner) -> None:
     for words in ("What the caller hears", "Why", "What to do", "Found: A tool handler", "Not found: Greeting"):
         assert words in explained.out
     assert run("explain", "response-create-outside-trigger").out == explained.out
-    assert "did you mean 'PG20" in run("explain", "PG209").err
+    assert "did you mean 'PG2" in run("explain", "PG299").err
 
 
 def test_demo_is_about_the_bundled_backend_whatever_the_settings_around(

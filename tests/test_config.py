@@ -30,6 +30,7 @@ select = ["PG1", "PG201"]
 ignore = ["PG105"]
 exclude = ["/old/", "**/migrations/*"]
 max-file-size = 2_000_000
+fail-on = "error"
 paths = ["services"]
 vocabulary = ["voices.toml"]
 
@@ -101,6 +102,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ignore=("PG105",),
         exclude=("/old/", "**/migrations/*"),
         max_file_size=2_000_000,
+        fail_on="error",
         contract=COMMON,
         severity={"PG105": "note"},
         vocabulary=(path.parent / "voices.toml",),
@@ -150,6 +152,7 @@ def test_the_search_ends_at_the_top_of_the_repository(tmp_path: Path) -> None:
             "tool.pipeline-guard.select: 'E501' is not a rule id such as PG201, a prefix such as PG2, or ALL",
         ),
         ("max-file-size = 0", "tool.pipeline-guard.max-file-size: must be a whole number of bytes above zero"),
+        ('fail-on = "never"', "tool.pipeline-guard.fail-on: must be 'error' or 'warning' or 'note', not 'never'"),
         ("max-file-size = true", "tool.pipeline-guard.max-file-size: must be a whole number of bytes above zero"),
         ("contract = 1", "tool.pipeline-guard.contract: must be a table"),
         (

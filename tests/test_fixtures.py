@@ -198,6 +198,8 @@ def _compare_findings(
 
     complaints: list[str] = []
     met: set[tuple[str, int, str]] = set()
+    # Notes are aids that are missing, which is so in nearly every small backend: a fixture has to speak of them.
+    named = {rule for _, _, rule in wanted}
     for finding in run_checks(pipeline_map, config):
         here = {
             (path, line, rule)
@@ -205,7 +207,7 @@ def _compare_findings(
             if (path, rule) == (finding.path, finding.rule) and finding.line <= line <= finding.end_line
         }
         met |= here
-        if not here:
+        if not here and (finding.severity != "note" or finding.rule in named):
             place = backend.quote(finding.path, finding.line)
             complaints.append(f"  unexpected  {finding.rule}: {finding.message}\n      {place}")
     missing = sorted(wanted - met)

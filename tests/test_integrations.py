@@ -190,6 +190,8 @@ def test_the_action_reports_annotations_a_summary_and_sarif(tmp_path: Path, runn
         folder.mkdir()
         (folder / "app.py").write_text(text, encoding="utf-8")
         assert as_github_does(script, project.parent, **runner, CHECKED=name, ARGUMENTS="").returncode == code
+    (project / "pipeline-guard.toml").write_text("", encoding="utf-8")
+    assert "PG201" in as_github_does(script, project, **runner, CHECKED="", ARGUMENTS="").stdout
     for arguments, name in (("--select PG999", "clean"), ("", "nowhere")):
         Path(runner["GITHUB_OUTPUT"]).write_text("", encoding="utf-8")
         done = as_github_does(script, project.parent, **runner, CHECKED=name, ARGUMENTS=arguments)

@@ -442,3 +442,28 @@ def test_a_frame_of_something_that_is_gone_is_empty_and_long_ones_are_cut(tmp_pa
     assert frame(str(tmp_path), "a.py", 99, 99, "red") == []
     assert len(frame(str(tmp_path), "a.py", 1, 50, "red")) == 7
     assert max(len(line.plain) for line in frame(str(tmp_path), "a.py", 51, 51, "red")) < 180
+
+
+def test_many_findings_of_one_rule_are_no_wall() -> None:
+    many = [finding(rule="PG201", line=line, message=f"number {line}") for line in range(1, 41)]
+    few = [finding(rule="PG101", line=line, message=f"other {line}") for line in range(1, 6)]
+    text = check_of(demo_map(), *many, *few)
+    assert text.count("how it gets there:") == 3 + 5
+    assert all(f"number {line}\n" in text for line in range(1, 41)), "none is left out"
+    assert "37 findings of PG201 told in short: --full shows code and paths of all" in text
+    target = console()
+    check_text.render([*many, *few], demo_map(), target, full=True)
+    assert printed(target).count("how it gets there:") == 45
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_code_and_steps_do_not_flow_into_one_another(width: int) -> None:
+    target = console(width)
+    check_text.render([finding()], demo_map(), target)
+    lines = printed(target).splitlines()
+    assert max(map(len, lines)) <= width
+    code = [line for line in lines if re.match(r"\s+>? *\d+ \| ", line)]
+    assert len(code) == 3, "each line of code has one line"
+    start = lines.index("    how it gets there:") + 1
+    for line in lines[start : lines.index("", start)]:
+        assert re.match(r"      (\d\. |   )\S|    (confidence|fix): ", line), line

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
-from pipeline_guard.pipeline.build import analyse
+from pipeline_guard.findings import Finding
 from pipeline_guard.rulebook import Example, Rule, load_rules
+from tests.ratchet_helpers import baseline_of, checked, commit, compare_with, git, write
 
 BAD = [(rule, example) for rule in load_rules() for example in rule.bad]
 GOOD = [(rule, example) for rule in load_rules() for example in rule.good]
@@ -31,15 +31,24 @@ def marked_lines(rule: Rule, example: Example) -> set[tuple[str, int]]:
 
 def found_lines(folder: Path, rule: Rule, example: Example) -> dict[tuple[str, int], str]:
     """Return path and line of every finding of the rule, with its message."""
-    from pipeline_guard.checks import run_checks
+    if example.before:
+        return lines_of(rule, found_since(folder, example))
+    write(folder, example.files)
+    return lines_of(rule, checked(folder, Config())[1])
 
-    for path, code in example.files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(code, encoding="utf-8")
-    config = Config()
-    files = discover(folder, config.exclude, config.max_file_size).files
-    findings = run_checks(analyse(folder, files, config), config)
+
+def found_since(folder: Path, example: Example) -> list[Finding]:
+    """Return what is new since the state before, where the program's history begins with what it is now."""
+    git(folder, "init", "-q")
+    for files in (example.files, example.before):
+        write(folder, files)
+        commit(folder, "a state")
+    baseline = baseline_of(folder)
+    write(folder, example.files)
+    return compare_with(baseline, folder).new
+
+
+def lines_of(rule: Rule, findings: list[Finding]) -> dict[tuple[str, int], str]:
     return {(finding.path, finding.line): finding.message for finding in findings if finding.rule == rule.id}
 
 

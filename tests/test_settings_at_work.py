@@ -274,5 +274,8 @@ def test_paths_are_what_a_check_without_any_is_about(
     document = json.loads(run("check", "--format", "json", "--select", "PG201").out)
     assert document["root"] == str(project)
     assert {found["path"] for found in document["findings"]} == {"inbound/app.py"}
+    other = write(project / "settings", "strict.toml", 'paths = ["../outbound"]\n')
+    document = json.loads(run("check", "--config", other, "--format", "json", "--select", "PG201").out)
+    assert {found["path"] for found in document["findings"]} == {"outbound/app.py"}
     document = json.loads(run("check", ".", "--format", "json", "--select", "PG201").out)
     assert {found["path"] for found in document["findings"]} == {"inbound/app.py", "outbound/app.py"}

@@ -24,7 +24,7 @@ from pipeline_guard.pipeline.build import analyse
 from pipeline_guard.pipeline.model import Remark
 
 IGNORE = "# pipeline-guard: ignore[PG201] asked for by ops"
-SEND = 'await self.realtime.send(json.dumps({"type": "response.create"}))'
+SEND = 'await self.realtime.send(json.dumps({"type": "response.create", "event_id": "e"}))'
 START = """
 import asyncio
 import json
@@ -43,10 +43,12 @@ class CallSession:
     def __init__(self, realtime) -> None:
         self.realtime = realtime
         self.active_response_id: str | None = None
+        self.pending = False
 
     async def trigger_response(self, reason: str) -> None:
-        if self.active_response_id is None:
-            await self.realtime.send(json.dumps({"type": "response.create"}))
+        if self.active_response_id is None and not self.pending:
+            self.pending = True
+            await self.realtime.send(json.dumps({"type": "response.create", "event_id": reason}))
 
     async def on_tool_call(self, call_id: str) -> None:
         note = call_id
@@ -56,13 +58,13 @@ END = """
         async for raw in self.realtime:
             event = json.loads(raw)
             if event["type"] == "response.created":
-                self.active_response_id = event["response"]["id"]
-            elif event["type"] == "response.done":
+                self.active_response_id, self.pending = event["response"]["id"], False
+            elif event["type"] == "response.done" and event["response"]["id"] == self.active_response_id:
                 self.active_response_id = None
             elif event["type"] == "input_audio_buffer.committed":
                 await self.trigger_response("user_turn")
-            elif event["type"] == "response.function_call_arguments.done":
-                await self.on_tool_call(event["call_id"])
+            elif event["type"] == "response.output_item.added":
+                await self.on_tool_call(event["item"]["call_id"])
 
 
 @app.websocket("/media-stream")

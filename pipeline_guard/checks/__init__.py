@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline_guard.checks import audio, gate, guards, hearing, responses, suppressions, voices
+from pipeline_guard.checks import (
+    audio,
+    coroutines,
+    gate,
+    guards,
+    hearing,
+    misuses,
+    proof,
+    protocol,
+    responses,
+    suppressions,
+    turns,
+    voices,
+)
 from pipeline_guard.checks.report import Draft, Reporter, read_below
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -15,10 +28,15 @@ from pipeline_guard.statements import Statements
 LaneCheck = Callable[[Lane], Iterator[Draft]]
 LANE_CHECKS: dict[str, LaneCheck] = {
     **audio.CHECKS,
+    **misuses.CHECKS,
     **responses.CHECKS,
+    **turns.CHECKS,
+    **coroutines.CHECKS,
     **guards.CHECKS,
     **voices.CHECKS,
     **hearing.CHECKS,
+    **proof.CHECKS,
+    **protocol.CHECKS,
 }
 
 

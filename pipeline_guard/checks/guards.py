@@ -50,9 +50,15 @@ def _unguarded(trigger: Trigger, count: int, total: int) -> str:
         missing = ", ".join(f"{step.symbol}()" for step in gate.unchecked)
         return f"{name} leaves the check to its callers, and {missing} calls it without asking for an active response."
     if count > 1 and total > 1:
-        return f"none of the {count} functions here asks whether a response is active before it sends response.create."
+        which = (
+            f"none of the {count} functions that send"
+            if count == total
+            else f"{count} of the {total} functions that send"
+        )
+        asks = "asks" if count == total else "do not ask"
+        return f"{which} response.create {asks} whether a response is active."
     kept = (
-        f"{gate.marker} is kept (line {gate.sets[0].line}), but never asked"
+        f"{gate.marker} is kept (line {gate.sets[0].line}), but not asked before this send"
         if gate.marker and gate.sets
         else "nothing keeps whether one is"
     )
@@ -73,34 +79,33 @@ def check_then_send_race(lane: Lane) -> Iterator[Draft]:
             step = gate.swallowed[0]
             yield at_step(
                 step,
-                f"when the send fails, the error is caught here and {_names(gate)} stays set: every later turn finds a "
+                f"when the send fails, the error is caught here and {gate.pending_marker} stays set: every later turn finds a "
                 "response that does not exist, and the agent is silent for the rest of the call.",
                 (*gate.marks, *trigger.sites, step),
             )._replace(downgrade=True)
 
 
 def _race(gate: Gate) -> str:
-    name = _names(gate)
     if gate.race == "awaited":
         where = ", ".join(str(step.line) for step in gate.awaited)
         return (
-            f"{name} is asked here and set at line {gate.marks[0].line}, but line {where} awaits in between: a second "
+            f"{_is_asked(gate)} here, and {gate.pending_marker} set at line {gate.marks[0].line}, but line {where} awaits in between: a second "
             f"trigger runs meanwhile, passes the same check, and the server refuses its request ({_REFUSED})."
         )
     if gate.race == "late":
         return (
-            f"{name} is set only when the send has returned (line {gate.marks[0].line}): a trigger that runs while the "
+            f"{gate.pending_marker} is set only when the send has returned (line {gate.marks[0].line}): a trigger that runs while the "
             "send waits passes the same check. Set it before the send."
         )
     if gate.race == "dropped":
         return (
-            f"{name} is set before the send but given up as soon as the send returns: until response.created arrives, "
+            f"{gate.pending_marker} is set before the send but given up as soon as the send returns: until response.created arrives, "
             f"a second trigger passes the check, and the server refuses its request ({_REFUSED})."
         )
     until = "set when response.created arrives" if gate.set_on_created else "not set before the send"
     return (
-        f"{name} is asked here, but {until}: one turn is sent, the next comes within the round trip and still finds "
-        f"it empty, and the server refuses the second request ({_REFUSED}). Set a pending marker before the send."
+        f"{_is_asked(gate)} here, but {until}: one turn is sent, the next comes within the round trip and still finds "
+        f"no response, and the server refuses the second request ({_REFUSED}). Set a pending marker before the send."
     )
 
 
@@ -118,8 +123,8 @@ def active_response_not_tracked(lane: Lane) -> Iterator[Draft]:
                     "response.created and cleared on response.done.",
                     trigger.sites,
                 )
-            continue
-        yield from _untracked(gate, trigger)
+        elif gate.checks:
+            yield from _untracked(gate, trigger)
 
 
 def _untracked(gate: Gate, trigger: Trigger) -> Iterator[Draft]:
@@ -168,7 +173,7 @@ def _early(clear: GuardClear) -> str:
 
 
 def guard_bypass(lane: Lane) -> Iterator[Draft]:
-    """PG209: an argument, a flag or a timeout lets a call past the check."""
+    """PG209: an argument, a flag or a timeout lets a call past the check: each call that takes this way."""
     for trigger in _judged(lane):
         gate = trigger.gate
         if gate.bypass is None or not gate.bypasses:
@@ -182,16 +187,20 @@ def guard_bypass(lane: Lane) -> Iterator[Draft]:
                 (place, *trigger.sites),
             )
             continue
-        used = len(gate.bypass_calls)
-        calls = (
-            f"{used} call{'s' * (used > 1)} use{'s' * (used == 1)} it"
-            if used
-            else "no call was found that uses it, but the next hand that needs a quick fix will"
-        )
-        yield at_step(
-            place, f"{gate.bypass} lets a call past the check for an active response; {calls}.",
-            (place, *gate.bypass_calls, *trigger.sites),
-        )._replace(downgrade=not used)  # fmt: skip
+        if not gate.bypass_calls:
+            yield at_step(
+                place,
+                f"{gate.bypass} lets a call past the check for an active response; no call was found that uses it, but "
+                "the next quick fix will.",
+                (place, *trigger.sites),
+            )._replace(downgrade=True)
+        for call in gate.bypass_calls:
+            yield at_step(
+                call,
+                f"{call.symbol}() gets its response whether one is active or not: {gate.bypass} takes it past the "
+                f"check in {trigger.symbol}() ({place.path}:{place.line}).",
+                (call, place, *trigger.sites),
+            )
 
 
 def _judged(lane: Lane) -> list[Trigger]:
@@ -199,11 +208,16 @@ def _judged(lane: Lane) -> list[Trigger]:
 
     One that only greets is left out: at the start of the session there is no response that it could meet.
     """
+    live = [session for session in lane.sessions if session.context not in QUIET]
+    if live and all(session.text_only for session in live):
+        return []  # nothing is spoken
     turning = [
         trigger
         for trigger in lane.triggers
         if trigger.context not in QUIET and set(trigger.causes) - {"greeting"} and trigger.sites
     ]
+    if all(trigger.text_only for trigger in turning):
+        return []
     canonical = canonical_trigger(lane)
     return [trigger for trigger in turning if canonical is None or trigger is canonical]
 
@@ -211,6 +225,10 @@ def _judged(lane: Lane) -> list[Trigger]:
 def _is_dedicated(trigger: Trigger) -> bool:
     """Say whether a function is there to create responses, not one that handles every event and sends among them."""
     return any(word in trigger.symbol.lower() for word in ("response", "reply", "respond", "speak", "trigger"))
+
+
+def _is_asked(gate: Gate) -> str:
+    return f"{_names(gate)} {'are' if len(gate.markers) > 1 else 'is'} asked"
 
 
 def _names(gate: Gate) -> str:

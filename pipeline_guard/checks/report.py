@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline_guard.checks.per_path import PerPath
-from pipeline_guard.config import Config
+from pipeline_guard.config import Config, SeverityName
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
@@ -18,7 +18,10 @@ from pipeline_guard.statements import ReadFile, Statements
 
 
 class Draft(NamedTuple):
-    """A finding before severity and fingerprint: where, what, and the way that leads there."""
+    """A finding before severity and fingerprint: where, what, and the way that leads there.
+
+    ``severity`` goes before the rule's own, where one rule finds graver and lesser things.
+    """
 
     path: str
     line: int
@@ -29,6 +32,7 @@ class Draft(NamedTuple):
     evidence: tuple[Step, ...] = ()
     confidence: Confidence = "high"
     downgrade: bool = False
+    severity: SeverityName | None = None
 
 
 def at_site(site: Site, message: str, *, downgrade: bool = False) -> Draft:
@@ -68,7 +72,7 @@ class Reporter:
         if key in self._found or not self.per_path.is_selected(rule_id, draft.path):
             return
         wanted = self.per_path.severity(rule_id, draft.path)
-        severity = wanted or self.rules[rule_id].severity
+        severity = wanted or draft.severity or self.rules[rule_id].severity
         unsure = draft.downgrade or draft.confidence == "low"
         if unsure and severity == "error" and wanted is None:
             severity = "warning"

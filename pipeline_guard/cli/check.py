@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from pipeline_guard.cli.options import config_option, no_cache_option, no_color_option
+from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline_guard.cli.target import Target
+    from pipeline_guard.config import SeverityName
     from pipeline_guard.findings import Finding
     from pipeline_guard.pipeline.model import PipelineMap
+    from pipeline_guard.ratchet.compared import Compared
 
 FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "markdown", "prompt")
 
 
-@click.command("check")
+@click.command("check", short_help="Report what breaks the contract.")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[PATH]...")
 @click.option(
     "--format",
@@ -44,6 +47,21 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
     show_default=True,
     help="What to put the findings together by.",
 )
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note"]),
+    help="The least severity that sets the exit code; lesser findings are only reported.  [default: warning]",
+)
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Report only what is added to, or lost since, the baseline in FILE.",
+)
+@click.option("--since", metavar="REV", help="Report only what is added, or lost, since a commit.")
+@click.option("--fail-on-stale", is_flag=True, help="Fail as well where the baseline knows more than there is.")
+@click.option("--full", is_flag=True, help="Tell every finding with its code and path, also the many of one rule.")
 @config_option
 @click.option("-q", "--quiet", is_flag=True, help="One line per finding and nothing else.")
 @no_cache_option
@@ -55,6 +73,11 @@ def command(
     select: str | None,
     ignore: str | None,
     group_by: str,
+    fail_on: SeverityName | None,
+    baseline_file: Path | None,
+    since: str | None,
+    fail_on_stale: bool,
+    full: bool,
     config_file: Path | None,
     quiet: bool,
     no_cache: bool,
@@ -62,78 +85,114 @@ def command(
 ) -> int:
     """Check that the backend in PATH has one audio path in and one response trigger.
 
-    PATH is a project's folder (the current one when left out).  For single files, or several paths, the whole project
-    around them is judged and the findings in them are reported.
+    PATH is a project's folder; when left out, the current one.  For a file, or several paths, the whole project around
+    them is judged and the findings in what was named are reported; with --baseline or --since, all that is new.
+
+    Exit codes: 0 clean, 1 findings, 2 usage or configuration error, 3 internal error.
     """
     from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
 
-    target = resolve_target(paths, "check")
-    config = settings_for(target, config_file, select, ignore)
+    if baseline_file is not None and since is not None:
+        raise UserError("--baseline and --since both say what to compare with; use one of them")
+    target = resolve_target(paths, "check", config_file)
+    config = settings_for(target, config_file, select, ignore, fail_on)
     pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
     everywhere = find_problems(pipeline_map, config)
-    findings = [finding for finding in everywhere if target.reports_on(finding.path)]
-    elsewhere = len(everywhere) - len(findings)
+    compared: Compared | None = None
+    if baseline_file is not None or since is not None:
+        from pipeline_guard.cli.ratchet import compare
+
+        findings, compared = compare(pipeline_map, everywhere, target, config, baseline_file, since)
+    else:
+        findings = [finding for finding in everywhere if target.reports_on(finding.path)]
+    # What a change breaks may lie in a file it does not touch, so a comparison is never limited to some files.
+    elsewhere = 0 if compared is not None else len(everywhere) - len(findings)
+    show = Show(findings, pipeline_map, group_by, elsewhere, full, compared)
     if output_format == "text" and output_file is None:
-        _print_text(findings, pipeline_map, group_by, elsewhere, quiet=quiet, no_color=no_color)
+        _print_text(show, quiet=quiet, no_color=no_color)
     else:
         from pipeline_guard.reports.check_output import deliver
 
         if output_format == "text":
-            report = _text(findings, pipeline_map, group_by, elsewhere, quiet=quiet)
+            report = _text(show, quiet=quiet)
         else:
             from pipeline_guard.reports.check_formats import render
             from pipeline_guard.rulebook import rule_ids
 
+            options = {
+                "--select": select,
+                "--ignore": ignore,
+                "--config": config_file,
+                "--baseline": baseline_file,
+                "--since": since,
+            }
             report = render(
                 output_format,
                 findings,
                 pipeline_map,
                 rule_ids=[rule_id for rule_id in rule_ids() if config.is_selected(rule_id)],
-                check_command=_command_line(target, select, ignore, config_file),
+                check_command=_command_line(target, options),
+                compared=compared,
             )
         deliver(report, output_file, f"the {output_format} report")
-    if any(not finding.suppressed for finding in findings):
+    if any(config.fails(finding.severity) and not finding.suppressed for finding in findings):
+        return 1
+    if fail_on_stale and compared is not None and compared.stale:
+        click.echo(f"pipeline-guard: {compared.stale_sentence()}", err=True)
         return 1
     refuse_unmet_declarations(pipeline_map, config)
     return 0
 
 
-def _print_text(
-    findings: Sequence[Finding],
-    pipeline_map: PipelineMap,
-    group_by: str,
-    elsewhere: int,
-    *,
-    quiet: bool,
-    no_color: bool,
-) -> None:
+class Show(NamedTuple):
+    """What a text report is made of."""
+
+    findings: Sequence[Finding]
+    pipeline_map: PipelineMap
+    group_by: str
+    elsewhere: int
+    full: bool
+    compared: Compared | None
+
+
+def _print_text(show: Show, *, quiet: bool, no_color: bool) -> None:
     from pipeline_guard.reports import check_text
-    from pipeline_guard.reports.terminal import make_console
+    from pipeline_guard.reports.terminal import clean, make_console
 
     console = make_console(no_color=no_color)
     if quiet:
-        check_text.render_lines(findings, console)
+        check_text.render_lines(show.findings, console)
     else:
-        check_text.render(findings, pipeline_map, console, group_by=group_by, elsewhere=elsewhere)
+        check_text.render(
+            show.findings,
+            show.pipeline_map,
+            console,
+            group_by=show.group_by,
+            elsewhere=show.elsewhere,
+            full=show.full,
+            compared=show.compared,
+        )
+        if Path(show.pipeline_map.root).resolve() != Path.cwd():
+            console.print(f"Paths count from {clean(show.pipeline_map.root)}", soft_wrap=True)
 
 
-def _text(findings: Sequence[Finding], pipeline_map: PipelineMap, group_by: str, elsewhere: int, *, quiet: bool) -> str:
+def _text(show: Show, *, quiet: bool) -> str:
     """Return what a pipe would get."""
     import contextlib
     import io
 
     with contextlib.redirect_stdout(io.StringIO()) as stream:
-        _print_text(findings, pipeline_map, group_by, elsewhere, quiet=quiet, no_color=True)
+        _print_text(show, quiet=quiet, no_color=True)
     return stream.getvalue()
 
 
-def _command_line(target: Target, select: str | None, ignore: str | None, config_file: Path | None) -> str:
+def _command_line(target: Target, options: Mapping[str, str | Path | None]) -> str:
     """Return the command that checks the same again, as run in the target's root."""
     import shlex
 
     words = ["pipeline-guard", "check", *(target.focus or (".",))]
-    for name, value in (("--select", select), ("--ignore", ignore), ("--config", config_file)):
+    for name, value in options.items():
         if value:
             words += [name, str(value.absolute() if isinstance(value, Path) else value)]
     return shlex.join(words)

@@ -11,7 +11,7 @@ from pipeline_guard.cli.options import no_color_option
 BACKEND = Path(__file__).resolve().parent.parent / "demo" / "leaky_backend"
 
 
-@click.command("demo")
+@click.command("demo", short_help="Map and check a small backend that leaks.")
 @no_color_option
 def command(no_color: bool) -> int:
     """Show the map and the findings of a small backend that leaks on purpose.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,7 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
     return [CompletionItem(rule.id, help=rule.title) for rule in load_rules() if rule.id.startswith(start)]
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say what a rule means and what to do.")
 @click.argument("rule", metavar="RULE", shell_complete=_complete)
 @no_color_option
 def command(rule: str, no_color: bool) -> int:
@@ -90,10 +91,18 @@ def _one_paragraph(text: str) -> str:
 
 
 def _show_example(example: Example, rule_id: str, console: Console) -> None:
+    if example.before:
+        console.print("  before:")
+        _show_files(example.before, rule_id, console)
+        console.print("  then:")
+    _show_files(example.files, rule_id, console)
+
+
+def _show_files(files: Mapping[str, str], rule_id: str, console: Console) -> None:
     from rich.text import Text
 
-    for name, code in example.files.items():
-        if len(example.files) > 1:
+    for name, code in files.items():
+        if len(files) > 1:
             console.print(Text(f"  {name}", style="dim"))
         for line in code.rstrip().split("\n"):
             style = "red" if f"# {rule_id}" in line else ""

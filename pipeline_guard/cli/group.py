@@ -12,6 +12,7 @@ from pipeline_guard import __version__
 
 COMMANDS: dict[str, str] = {
     "check": "pipeline_guard.cli.check",
+    "baseline": "pipeline_guard.cli.baseline",
     "map": "pipeline_guard.cli.map",
     "fix": "pipeline_guard.cli.fix",
     "undo": "pipeline_guard.cli.undo",
@@ -19,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "explain": "pipeline_guard.cli.explain",
     "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
+    "simulate": "pipeline_guard.cli.simulate",
+    "audit-log": "pipeline_guard.cli.audit_log",
     "completion": "pipeline_guard.cli.completion",
 }
 
@@ -38,6 +41,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(self.modules[cmd_name]).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.modules and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from pipeline_guard.config import did_you_mean
+
+            hint = did_you_mean(args[0], self.modules) or "; 'pipeline-guard --help' lists the commands"
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline_guard.reports.init_settings import AppDraft
 
 
-@click.command("init")
+@click.command("init", short_help="Write the contract into the settings.")
 @click.argument("path", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the settings and write nothing.")
 @click.option("--force", is_flag=True, help="Replace the contract and the apps that the settings already have.")

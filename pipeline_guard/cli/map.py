@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline_guard.pipeline.model import PipelineMap
 
 
-@click.command("map")
+@click.command("map", short_help="Draw the live pipeline.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path())
 @click.option(
     "--format",
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(path: Path, output_format: str, config_file: Path | None, no_cache: bool, no_color: bool) -> int:
     """Show how audio and responses travel through the backend in PATH.
 
-    PATH is a project's folder (the current one when left out), or one file: then its project is read and the
+    PATH is a project's folder; when left out, the current one.  For a file, the whole project around it is read and the
     pipelines that run through the file are shown.
     """
     from pipeline_guard.cli.run import build_map, settings_for

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline_guard.rulebook import Rule
 
 
-@click.command("rules")
+@click.command("rules", short_help="List the rules.")
 @click.option(
     "--format",
     "output_format",

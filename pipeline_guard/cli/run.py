@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_guard.cli.target import Target
-from pipeline_guard.config import Config, check_selectors, load_config, parse_selectors, read_config
+from pipeline_guard.config import Config, SeverityName, check_selectors, load_config, parse_selectors, read_config
 from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ Progress = Callable[[str, int, int], None]
 
 
 def settings_for(
-    target: Target, config_file: Path | None, select: str | None = None, ignore: str | None = None
+    target: Target,
+    config_file: Path | None,
+    select: str | None = None,
+    ignore: str | None = None,
+    fail_on: SeverityName | None = None,
 ) -> Config:
     """Return the settings that hold for a target, with those of the command line on top."""
     from pipeline_guard.rulebook import rule_ids
@@ -42,6 +46,7 @@ def settings_for(
         # What stands on the command line replaces the file's selection; ignoring only ever adds.
         select=given.select or config.select,
         ignore=(*config.ignore, *given.ignore),
+        fail_on=fail_on or config.fail_on,
     )
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline_guard.config import STANDALONE_NAMES, load_config
+from pipeline_guard.config import STANDALONE_NAMES, Config, load_config, read_config
 from pipeline_guard.errors import UserError
 
 PROJECT_MARKERS = (".git", "pyproject.toml", *STANDALONE_NAMES)
-# A folder with one of these is deployed or installed by itself: named alone, it is a project of its own.
 
 
 class Target(NamedTuple):
@@ -30,28 +29,36 @@ class Target(NamedTuple):
         return not self.focus or any(rel == part or rel.startswith(f"{part}/") or part == "." for part in self.focus)
 
 
-def resolve_target(paths: Sequence[Path], command: str) -> Target:
+def resolve_target(paths: Sequence[Path], command: str, config_file: Path | None = None) -> Target:
     """Return the target for some paths: a single folder is its own root, all else is part of the project around it.
 
     Without paths it is the current folder, and in it what the settings name as ``paths``.
     """
-    given = tuple(paths) or _default_paths(Path())
+    here = Path.cwd()
+    declared = () if paths else _declared_paths(here, config_file)
+    given = declared or tuple(paths) or (Path(),)
     named = [Path(os.path.abspath(path)) for path in given]
     for path, where in zip(given, named, strict=True):
         _check_path(path, where, command)
-    if len(named) == 1 and named[0].is_dir():
+    if len(named) == 1 and named[0].is_dir() and not declared:
         return Target(named[0])
     named = [_followed(path) for path in named]
-    root = _common_project(named)
+    root = _common_project([here, *named] if declared else named)
     focus = tuple(os.path.relpath(path, root).replace(os.sep, "/") for path in named)
     return Target(root, focus, tuple(path for path in named if path.is_file()))
 
 
-def _default_paths(here: Path) -> tuple[Path, ...]:
+def _declared_paths(here: Path, config_file: Path | None) -> tuple[Path, ...]:
+    """Return what the settings name as ``paths``: parts of the program in the current folder, not programs alone.
+
+    ``config_file`` are the settings that the command line names.
+    """
+    if config_file is not None:
+        config = read_config(config_file) if config_file.is_file() else Config()
+        return tuple(Path(os.path.relpath(config.source.parent / path)) for path in config.paths if config.source)
     config = load_config(here)
-    if config.base is None or not config.paths or Path.cwd().resolve() != config.base:
-        return (here,)
-    return tuple(here / path for path in config.paths)
+    # Elsewhere in the project it is the current folder that somebody asks about.
+    return tuple(Path(path) for path in config.paths if config.base == here.resolve())
 
 
 def _followed(path: Path) -> Path:

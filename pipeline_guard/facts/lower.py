@@ -308,7 +308,7 @@ class _FunctionBuilder:
             self.pattern(case.pattern, patterns)
             exhaustive = exhaustive or (not patterns and case.guard is None)
             test = ir.Compare(subject, ["match"], [ir.Seq(patterns)])
-            self.block = inner = self.open("case", block, test, case.body[0].lineno, group)
+            self.block = inner = self.open("case", block, test, case.pattern.lineno, group)
             if case.guard is not None:
                 guard = self.expr(case.guard)
                 self.function.blocks[inner].test = ir.Bool("and", [test, guard])

@@ -11,6 +11,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.audio import AudioReader
 from pipeline_guard.pipeline.chains import Chains
+from pipeline_guard.pipeline.conduct import Conduct, ConductReader
 from pipeline_guard.pipeline.describe_audio import AudioDescriber
 from pipeline_guard.pipeline.evidence import Evidence, first_running, step_at
 from pipeline_guard.pipeline.gate.reader import GateReader
@@ -42,6 +43,7 @@ class Assembler:
         queues: QueueIndex,
         vocabulary: Vocabulary,
         apps: Apps,
+        relays: Iterable[Func] = (),
     ) -> None:
         self.graph = graph
         self.reach = reach
@@ -57,6 +59,7 @@ class Assembler:
         self.guard_names: frozenset[str] = frozenset()
         self.gate_readers: dict[frozenset[str], GateReader] = {}
         self.vocabulary = vocabulary
+        self.conduct = ConductReader(graph, reach, self.guards, chains.hops, relays)
 
     def lanes(self, hops: list[Hop], configs: list[Config]) -> list[tuple[Lane, Group]]:
         """Return the lanes, those with live sites first, each with what it was made of."""
@@ -106,6 +109,7 @@ class Assembler:
         self.guard_names = frozenset({contract.active_response} if contract.active_response else ())
         if self.guard_names not in self.gate_readers:
             self.gate_readers[self.guard_names] = GateReader(self.graph, self.vocabulary, self.guard_names)
+        self.conduct.declare(self.guard_names)
         lane = self._lane(provider, group.hops, group.configs, causes)
         if group.app is None:
             return lane
@@ -146,6 +150,8 @@ class Assembler:
             triggers=tuple(triggers),
             sessions=sessions,
             sites=in_order(sites),
+            double_turns=self.conduct.double_turns(self._running(responses), causes),
+            endless=self.conduct.endless(hops, (self.contract.trigger or _TRIGGER_NAMES[0], *_TRIGGER_NAMES[1:])),
             policy=policy,
             policy_source=source,
         )
@@ -172,6 +178,7 @@ class Assembler:
             guard = self._guard(hop)
         notes = [hop.note, hop.sink.note if hop.sink is not None else "", self.evidence.why_dormant(hop)]
         notes.append(cause.why if cause is not None else "")
+        conduct = self.conduct.of(hop, cause) if cause is not None else Conduct()
         return Site(
             kind=hop.kind,  # type: ignore[arg-type]
             role="primitive" if hop.sink is not None else "call",
@@ -190,7 +197,14 @@ class Assembler:
             reached_from=self.evidence.path(hop),
             callee=hop.edge.callee.place if hop.edge is not None else None,
             leads_to=tuple(dict.fromkeys(sink.func.place for sink in hop.sinks)) if hop.sink is None else (),
+            dropped=conduct.dropped,
+            own_loop=conduct.own_loop,
+            per_tool=conduct.per_tool,
+            after_cancel=conduct.after_cancel,
         )
+
+    def _running(self, hops: list[Hop]) -> list[Hop]:
+        return [hop for hop in hops if self.evidence.context(hop) not in ("dormant", "example", "test")]
 
     def _guard(self, hop: Hop) -> str:
         """Return the strongest guard on the way from a hop down to its sends."""
@@ -241,6 +255,7 @@ class Assembler:
             context=self._config_context(config),
             value=config.value,  # type: ignore[arg-type]
             text_only=config.text_only,
+            one_tool=config.one_tool,
         )
 
     def _config_context(self, config: Config) -> Context:
@@ -259,6 +274,7 @@ class Assembler:
             if hop.sink is not None:
                 by_func.setdefault(hop.func, []).append(hop)
         chosen = self._canonical(by_func)
+        gates = self.gate_readers[self.guard_names]
         above: dict[Func, list[tuple[Hop, str]]] = {}
         for hop in hops:
             if self.evidence.context(hop) != "dormant":
@@ -281,10 +297,16 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
-                    gate=self.gate_readers[self.guard_names].read(func, running, above),
+                    gate=gates.read(func, running, above),
+                    text_only=all(gates.is_text_only(hop) for hop in running),
+                    uncorrelated=tuple(self.conduct.uncorrelated(own)),
+                    threads=next((t for hop in own if "none" not in guards for t in [self._threads(hop)] if t), ()),
                 )
             )
         return found
+
+    def _threads(self, hop: Hop) -> tuple[Step, ...]:
+        return self.conduct.threads.of(hop.func, hop.op)
 
     def _canonical(self, by_func: dict[Func, list[Hop]]) -> Func | None:
         """Return *the* trigger: the one the contract names, else the only one, else one named and made for it."""

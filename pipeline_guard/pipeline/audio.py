@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.queues import QueueIndex, QueueKey
+from pipeline_guard.pipeline.queues import QueueIndex, QueueKey, QueueOp
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions, names_in, strings_in
@@ -116,7 +116,8 @@ class AudioReader:
             entry = hop.func.ir.blocks[loop]
             for key, gets in self.queues.gets.items():
                 real = self.queues.queues[key].type.endswith(("Queue", "deque"))
-                if real and any(get.func is hop.func and entry.first <= get.op < entry.last for get in gets):
+                here = [get for get in gets if get.func is hop.func and entry.first <= get.op < entry.last]
+                if real and any(_may_feed(hop, get) for get in here):
                     return key
         return None
 
@@ -230,6 +231,16 @@ class AudioReader:
             if names & targets or any(word in name.lower() for name in names for word in words):
                 return True
         return False
+
+
+def _may_feed(hop: Hop, get: QueueOp) -> bool:
+    """Say whether what is taken from a queue can be what a hop hands on: it is kept, and not in another arm."""
+    func = hop.func
+    value = func.ir.ops[get.op].value
+    while type(value) is ir.Await:
+        value = value.value
+    dropped = func.ir.ops[get.op].kind == "expr" and value is get.call
+    return not dropped and not func.exclusive(func.ir.ops[get.op].block, func.ir.ops[hop.op].block)
 
 
 def calls_behind(func: Func, op: int, node: ir.Expr, limit: int = 80) -> list[tuple[ir.Call, int]]:

@@ -33,6 +33,7 @@ AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
 Policy = Literal["client", "server"]
 # Where a TwiML verb stands to the stream of its document; "update": it is given to a running call.
 Beside = Literal["before", "after", "update"]
+Overflow = Literal["grows", "waits"]
 # The note of a call that is dormant though its own place runs.
 NOT_HERE = "what it calls can never send"
 
@@ -57,6 +58,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     apply to the site's kind are ``None``.  ``leads_to`` names the functions ("path:symbol") whose ``response.create`` a
     call ends in, ``callee`` the function it calls; ``cause_here`` says that this very place shows its cause (a timer,
     an ``except``), not one above or below, ``event`` names the server event in whose branch it stands.
+
+    Of a response: ``dropped`` says how its coroutine is lost (a "statement" of its own, a "name" nobody reads, handed
+    as a "callee" to what only calls it), ``own_loop`` what runs it on another event loop than the session's,
+    ``per_tool`` that it runs once per tool call (in a "loop" over them, or for each "item" event), ``after_cancel`` is
+    the way from a ``response.cancel`` to it that waits for nothing.
 
     ``value`` of a speech-to-text site says where its text goes ("feeds_back" into the conversation, "log_only",
     "unknown"), and ``effects`` how: the way of the text to what it changes.  ``beside`` says where a TwiML verb stands
@@ -88,6 +94,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     beside: Beside | None = None
     flag: str | None = None
     marked: bool = False
+    dropped: Literal["statement", "name", "callee"] | None = None
+    own_loop: str | None = None
+    per_tool: Literal["loop", "item"] | None = None
+    after_cancel: tuple[Step, ...] = ()
 
 
 def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
@@ -101,7 +111,9 @@ def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue, deque or buffer on the way of caller audio (or of typed events) to Realtime.
 
-    ``extra`` marks an audio queue beside the lane's own.
+    ``extra`` marks an audio queue beside the lane's own.  ``overflow`` says what happens when the model takes audio
+    more slowly than the caller gives it: it "grows" without end, the handler of frames "waits" (at ``waits``), or None
+    where frames are dropped or nothing is sure.
     """
 
     name: str
@@ -115,6 +127,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     producers: tuple[Step, ...] = ()
     consumers: tuple[Step, ...] = ()
     extra: bool = False
+    overflow: Overflow | None = None
+    waits: tuple[Step, ...] = ()
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,13 +171,17 @@ class GuardClear(msgspec.Struct, frozen=True, kw_only=True):
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """What stands between a trigger and a second response: read from control flow, not from names or comments.
 
-    ``markers`` are the attributes or variables that mean "a response is active or asked for", ``marker`` the one that
-    follows the server's events.  ``checked``: every way to the send asks a marker that is held until the response is
-    over; ``pending``: a marker is set before control can change hands between the check and the send;
-    ``released_on_failure``: it is given up when the send fails, or a failed send ends the session;
-    ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and ``response.done``, ``same_id``
-    only for the response it stands for; ``bypass``: what lets a call past the check.  ``problem`` says what is wrong
-    with the first of these that fails: "none", "unchecked", "some_callers", "pending_only", "inverted" for ``checked``.
+    ``markers`` are the attributes or variables that mean "a response is active or asked for"; ``marker`` is the one that
+    follows the server's events, ``pending_marker`` the one that is set around the send.  ``checked``: every way to the
+    send asks a marker that is held until the response is over; ``pending``: a marker is set before control can change
+    hands between the check and the send; ``released_on_failure``: it is given up when the send fails, or a failed send
+    ends the session; ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and
+    ``response.done``, ``same_id`` only for the response it stands for; ``bypass``: what lets a call past the check.
+
+    ``problem`` says why ``checked`` fails ("unchecked", "some_callers", "pending_only"), ``race`` why ``pending`` does
+    ("unmarked", "awaited", "late", "dropped"); ``certain`` is False where writes of a marker could not be placed.  The
+    other fields are the evidence: ``unchecked`` sends and calls, what is ``awaited`` between check and mark, where a
+    failed send is ``swallowed``, and the calls that take the ``bypass``.
     """
 
     marker: str | None = None
@@ -177,6 +195,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     bypass: str | None = None
     problem: str = ""
     race: str = ""
+    pending_marker: str | None = None
     certain: bool = True
     checks: tuple[Step, ...] = ()
     unchecked: tuple[Step, ...] = ()
@@ -191,7 +210,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """A function through which responses are created: it sends ``response.create`` itself."""
+    """A function through which responses are created: it sends ``response.create`` itself.
+
+    ``text_only``: all that it sends asks for text, not for speech.
+    ``uncorrelated`` are the sends without an ``event_id``; ``threads`` the places in which several threads come to it
+    although nothing locks its guard.
+    """
 
     symbol: str
     path: str
@@ -203,11 +227,65 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[str, ...] = ()
     sites: tuple[Step, ...] = ()
     callers: tuple[Step, ...] = ()
+    uncorrelated: tuple[Step, ...] = ()
+    threads: tuple[Step, ...] = ()
     gate: Gate = Gate()
+    text_only: bool = False
+
+
+class DoubleTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """A second answer to one utterance: the event and the site that ask for it, and those that have asked before.
+
+    The sites are given by their place: (path, line, column).
+    """
+
+    event: str
+    place: tuple[str, int, int]
+    first_event: str
+    first_place: tuple[str, int, int]
+
+
+class Misuse(msgspec.Struct, frozen=True, kw_only=True):
+    """A place where a lane uses the protocol, the SDK or its own functions in a way that does not work.
+
+    ``what`` says it in words for a person.  "manual_commit" closes a turn that turn detection closes as well,
+    "audio_item" puts audio into the conversation past the audio buffer (``alone``: the lane has no other audio), a
+    "beta_name" belongs to the retired protocol, "sdk_reconnect" lets the SDK send again what is queued, "bad_call"
+    raises TypeError, "cancel_without_id" cancels whatever is active.
+    """
+
+    kind: Literal["manual_commit", "audio_item", "beta_name", "sdk_reconnect", "bad_call", "cancel_without_id"]
+    path: str
+    line: int
+    end_line: int
+    column: int
+    symbol: str
+    what: str = ""
+    alone: bool = False
+    confidence: Confidence = "high"
+    reached_from: tuple[Step, ...] = ()
+
+
+class Aid(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one of the aids by which a person sees that there is one pipeline; none where it is right.
+
+    ``place`` is where it stands, or the handler of the caller's frames where it is "missing"; ``belongs`` is where it
+    has to be.  A line is "printed" or "muted" where no log holds it, written "per_frame", or "elsewhere".
+    """
+
+    kind: Literal["map", "pipeline_log", "status_log", "greeting_log"]
+    state: Literal["missing", "printed", "muted", "per_frame", "elsewhere"]
+    place: Step
+    end_line: int
+    belongs: Step
+    why: tuple[Step, ...] = ()
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio."""
+    """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio.
+
+    ``one_tool`` says that it turns parallel tool calls off.
+    """
 
     symbol: str
     path: str
@@ -216,12 +294,16 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     value: AutoResponse
     text_only: bool = False
+    one_tool: bool = False
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One pipeline: the sites that meet in one call of one app.  Sibling apps in a repository are separate lanes.
 
     ``provider`` names the speech-to-speech service ("openai" covers Azure OpenAI and Azure VoiceLive).
+    ``double_turns`` are the utterances that are answered twice, ``endless`` the triggers and their wrappers that only
+    ever call themselves, each as the way round.
+    ``misuses`` are uses of the protocol that do not work, ``aids`` what is wrong with the map and the log lines.
     ``policy`` says who creates the response of a normal turn, ``policy_source`` whether that was declared or inferred.
     ``app`` names the app that the lane belongs to, where the settings declare apps.
     """
@@ -235,6 +317,10 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...] = ()
     sessions: tuple[Session, ...] = ()
     sites: tuple[Site, ...] = ()
+    double_turns: tuple[DoubleTurn, ...] = ()
+    endless: tuple[tuple[Step, ...], ...] = ()
+    misuses: tuple[Misuse, ...] = ()
+    aids: tuple[Aid, ...] = ()
     policy: Policy | Literal["both", "nobody", "unknown"] = "unknown"
     policy_source: Literal["declared", "inferred"] = "inferred"
     app: str = ""

@@ -46,7 +46,8 @@ class Config:
 
     ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
     ``partial`` says that it leaves turn detection and formats alone: beside a full configuration it decides nothing.
-    ``text_only`` says that the session answers in text, so that something else has to speak.
+    ``text_only`` says that the session answers in text, so that something else has to speak; ``one_tool`` that it calls
+    one tool at a time.
     """
 
     func: Func
@@ -59,6 +60,7 @@ class Config:
     used_by: Sink | None = None
     partial: bool = False
     text_only: bool = False
+    one_tool: bool = False
 
 
 class SessionReader:
@@ -101,7 +103,8 @@ class SessionReader:
         first = min([sink.call.line, *lines])
         silent = all(self._is_text_only(session) for session in sessions)
         config = self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
-        yield replace(config, partial=partial, text_only=silent)
+        single = any(self._calls_one_tool(session) for session in sessions)
+        yield replace(config, partial=partial, text_only=silent, one_tool=single)
         if not partial:
             yield from self._elsewhere(sink, sessions)
 
@@ -157,6 +160,11 @@ class SessionReader:
                     inner = [v for item in value.items for v in self.evaluator.force(item)]
                     return bool(inner) and all(isinstance(v, Literal) and v.value == "text" for v in inner)
         return False
+
+    def _calls_one_tool(self, session: Value) -> bool:
+        """Say whether settings turn parallel tool calls off."""
+        values = field_values(self.evaluator, session, "parallel_tool_calls")
+        return bool(values) and all(isinstance(v, Literal) and v.value is False for v in values)
 
     # -- what settings say
 

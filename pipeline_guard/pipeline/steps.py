@@ -17,6 +17,7 @@ from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.declared import unmet_declarations
 from pipeline_guard.pipeline.engines import EngineFinder
 from pipeline_guard.pipeline.evidence import ENGINE_KINDS
+from pipeline_guard.pipeline.hygiene.reader import SIDE_KINDS, HygieneReader
 from pipeline_guard.pipeline.model import Coverage, PipelineMap
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
@@ -96,9 +97,12 @@ def _analyse(
     reach.spread()  # after the chains: following them resolves calls that nothing had asked for before
     configs = SessionReader(graph, vocabulary).read(sinks)
     apps = Apps(config, root)
-    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps)
+    assembler = Assembler(graph, reach, chains, queues, vocabulary, apps, finder.relays.functions)
     engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
-    members = assembler.lanes([hop for hop in hops if hop.kind not in ENGINE_KINDS], configs)
+    apart = ENGINE_KINDS | SIDE_KINDS  # a cancel or a commit makes no lane and is no site: it is read beside the others
+    members = assembler.lanes([hop for hop in hops if hop.kind not in apart], configs)
+    hygiene = HygieneReader(graph, reach, queues, assembler.evidence, vocabulary, mounting.data)
+    members = hygiene.read(members, [hop for hop in hops if hop.kind in SIDE_KINDS])
     verbs = TwimlFinder(graph, vocabulary).run()
     realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
     transcripts = TranscriptReader(

@@ -355,6 +355,16 @@ class CallGraph:
                         op = next((i for i, o in enumerate(outer.ir.ops) if o.line == line), 0)
                         if outer.ir.ops:
                             self._edge(outer, op, value.func, "call", call, None, value.bound is not None, "medium")
+                        self._stand_in(func, value.func)
+
+    def _stand_in(self, func: Func, decorator: Func) -> None:
+        """Let what a decorator returns in place of a function run where that function would."""
+        for wrapper in decorator.nested:
+            if any(
+                op.kind == "return" and type(op.value) is ir.Name and op.value.id == wrapper.name
+                for op in decorator.ir.ops
+            ):
+                self._edge(func, 0, wrapper, "escape", None, None, False, "medium")
 
     # -- calls that a library makes
 

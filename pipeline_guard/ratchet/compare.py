@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline_guard.checks.report import Draft, Reporter, at_site
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
+from pipeline_guard.git_history import Repository
 from pipeline_guard.pipeline.model import PipelineMap, Site
+from pipeline_guard.ratchet import rollback
 from pipeline_guard.ratchet.contract import losses
 from pipeline_guard.ratchet.matching import Pairing, Stage, pair
 from pipeline_guard.ratchet.record import ENGINE_KINDS, judged_lanes, marks
@@ -18,6 +20,7 @@ from pipeline_guard.ratchet.state import Baseline, Known, Mark
 from pipeline_guard.rulebook import load_rules
 from pipeline_guard.statements import Statements
 
+Watched = Pairing[Mark, tuple[Mark, Site]]
 RULE = "PG904"
 # What no baseline may know: a file that nobody can read, and what the gate says about itself.
 NEVER_KNOWN = frozenset({"PG901", "PG904", "PG905"})
@@ -28,7 +31,17 @@ _RELATED = (
     frozenset({"PG301", "PG302", "PG304"}),
     frozenset({"PG401", "PG402", "PG403", "PG404", "PG405"}),
 )
+# Rules whose findings stand where a cause arises, for all that it leads to.
+_ROOTED = frozenset({"PG207", "PG208"})
+# Rules that speak of every function that sends, once there is no one trigger.
+_FOLLOWS = frozenset({"PG201", "PG202", "PG203", "PG204", "PG205", "PG206", "PG303"})
+# Rules about code that does not run, or runs after one change of a setting.
+_DORMANT = frozenset({"PG105", "PG215", "PG304", "PG405"})
 _WEIGHT = {"error": 2, "warning": 1, "note": 0}
+_WOKEN = {
+    "dormant": "When the baseline was recorded, nothing could run this.",
+    "flagged": "When the baseline was recorded, a setting kept this from running.",
+}
 _NEARER = {"dormant": 0, "after": 1, "flagged": 1, "live": 2}
 
 
@@ -50,8 +63,29 @@ def compare(
     findings: Sequence[Finding],
     config: Config,
     statements: Statements,
+    repository: Repository | None = None,
 ) -> Comparison:
-    """Return what is new, known and stale.  Findings that a suppression answers for are none of these."""
+    """Return what is new, known and stale.  Findings that a suppression answers for are none of these.
+
+    The history of ``repository`` tells whether a file is worse because it is an old one; without it nothing is said of
+    that.
+    """
+    comparison = _compare(baseline, pipeline_map, findings, config, statements)
+    if repository is None or not comparison.new or not config.is_selected(rollback.RULE):
+        return comparison
+    reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
+    for draft in rollback.rolled_back(repository, comparison.new, statements.read):
+        reporter.add(rollback.RULE, draft, None)
+    return comparison._replace(new=sorted([*reporter.findings(), *comparison.new], key=_by_place))
+
+
+def _compare(
+    baseline: Baseline,
+    pipeline_map: PipelineMap,
+    findings: Sequence[Finding],
+    config: Config,
+    statements: Statements,
+) -> Comparison:
     acting = [finding for finding in findings if not finding.suppressed]
     unreadable = [finding for finding in acting if finding.rule == "PG901"]
     severities = {rule.id: config.severity_of(rule.id, rule.severity) for rule in load_rules()}
@@ -62,47 +96,50 @@ def compare(
         # What such a file held is missing everywhere else: code seems dead that is not, and guards seem gone.
         new = [finding for finding in paired.new if severities.get(finding.rule) == "error"]
         return Comparison([*unreadable, *new], known, [])
-    new = paired.new
+    watched = pair(list(baseline.sites), marks(pipeline_map, statements), _mark_stages())
+    new, moved, stale = _without_old_code(paired.new, paired.gone, watched)
+    new = _with_history(new, watched)
     if config.is_selected(RULE):
-        watched = pair(list(baseline.sites), marks(pipeline_map, statements), _mark_stages())
-        new = _with_history(new, watched)
         lost, new = _losses(baseline, pipeline_map, new, watched, config, statements)
         new = [*lost, *new]
-    new.sort(key=lambda f: (f.path, f.line, f.column, f.rule))
-    return Comparison(new, known, paired.gone)
+    return Comparison(sorted(new, key=_by_place), [*known, *moved], stale)
+
+
+def _by_place(finding: Finding) -> tuple[str, int, int, str]:
+    return (finding.path, finding.line, finding.column, finding.rule)
 
 
 # -- which finding is which
 
 
-def _finding_stages(severities: dict[str, str]) -> list[Stage[Known, Finding]]:
+def _finding_stages(severities: Mapping[str, str]) -> list[Stage[Known, Finding]]:
     def related(old: Known, new: Finding) -> bool:
         same_side = any(old.rule in group and new.rule in group for group in _RELATED)
         return same_side and _WEIGHT[new.severity] <= _WEIGHT.get(severities.get(old.rule, "error"), 2)
 
-    keys: list[Callable[[Known | Finding], tuple[str, ...]]] = [
-        lambda f: (f.rule, f.path, f.symbol, f.statement),
-        lambda f: (f.rule, f.path, f.statement),
-        lambda f: (f.rule, _last(f.symbol), f.statement),
-        lambda f: (f.rule, f.statement),
-    ]
-    place: Callable[[Known | Finding], tuple[str, ...]] = lambda f: (f.path, f.symbol, f.statement)  # noqa: E731
-    where: Callable[[Known | Finding], tuple[str, ...]] = lambda f: (f.rule, f.path, f.symbol)  # noqa: E731
+    def same(key: Callable[[Known | Finding], tuple[str, ...]], **more: Any) -> Stage[Known, Finding]:
+        return Stage(key, key, **more)
+
     return [
-        *(Stage[Known, Finding](key, key) for key in keys),
-        Stage(place, place, fits=related),
-        Stage(where, where, alike=lambda f: f.code),
+        same(lambda f: (f.rule, f.path, f.symbol, f.statement)),
+        same(lambda f: (f.rule, f.path, f.statement)),
+        same(lambda f: (f.rule, _last(f.symbol), f.statement)),
+        same(lambda f: (f.rule, f.statement)),
+        same(lambda f: (f.path, f.symbol, f.statement), fits=related),
+        same(lambda f: (f.rule, f.path, f.symbol), alike=lambda f: f.code),
     ]
 
 
 def _mark_stages() -> list[Stage[Mark, tuple[Mark, Site]]]:
-    keys: list[Callable[[Mark], tuple[object, ...]]] = [
-        lambda m: (m.kind, m.path, m.symbol, m.statement),
-        lambda m: (m.kind, m.path, m.statement),
-        lambda m: (m.kind, m.statement),
-        lambda m: (m.kind, m.path, m.symbol, m.cause, m.engine),
+    def same(key: Callable[[Mark], tuple[str, ...]]) -> Stage[Mark, tuple[Mark, Site]]:
+        return Stage(key, lambda marked: key(marked[0]))
+
+    return [
+        same(lambda m: (m.kind, m.path, m.symbol, m.statement)),
+        same(lambda m: (m.kind, m.path, m.statement)),
+        same(lambda m: (m.kind, m.statement)),
+        same(lambda m: (m.kind, m.path, m.symbol, m.cause, m.engine)),
     ]
-    return [Stage(key, lambda pair, key=key: key(pair[0])) for key in keys]  # type: ignore[misc]
 
 
 def _last(symbol: str) -> str:
@@ -112,39 +149,72 @@ def _last(symbol: str) -> str:
 # -- what the recorded sites tell of new findings
 
 
-def _with_history(new: Iterable[Finding], watched: Pairing[Mark, tuple[Mark, Site]]) -> list[Finding]:
+def _without_old_code(
+    new: Sequence[Finding], gone: Sequence[Known], watched: Watched
+) -> tuple[list[Finding], list[Finding], list[Known]]:
+    """Return new findings, those about code that was there and is no nearer to a call now, and what is gone.
+
+    Code that ran and is dead now is an improvement, though dead code is a finding.  A timer or a retry is reported
+    where it arises, once for all the calls between it and the send: where it goes, the next place on the same way is
+    named instead, which ran and had the same cause before.
+    """
+    was = {(site.path, site.line): (old, mark) for old, (mark, site) in watched.pairs}
+    stale = list(gone)
+    left: list[Finding] = []
+    moved: list[Finding] = []
+    for finding in new:
+        old, mark = was.get((finding.path, finding.line), (None, None))
+        partner = None
+        if old is None or mark is None:
+            pass
+        elif finding.rule in _DORMANT and _NEARER[mark.state] <= _NEARER[old.state]:
+            moved.append(finding)
+            continue
+        elif finding.rule in _ROOTED and _unchanged(old, mark):
+            partner = next((known for known in stale if known.rule == finding.rule), None)
+        if partner is None:
+            left.append(finding)
+        else:
+            stale.remove(partner)
+            moved.append(finding)
+    return left, moved, stale
+
+
+def _unchanged(old: Mark, new: Mark) -> bool:
+    return (old.statement, old.state, old.cause) == (new.statement, new.state, new.cause)
+
+
+def _with_history(new: Iterable[Finding], watched: Watched) -> list[Finding]:
     """Return findings that say so where code that could not run runs now."""
     woken = {
         (site.path, site.line): old
         for old, (mark, site) in watched.pairs
         if _NEARER[mark.state] > _NEARER[old.state] and old.state in ("dormant", "flagged")
     }
-    result = []
-    for finding in new:
-        old = woken.get((finding.path, finding.line))
-        if old is not None:
-            was = "nothing could run this" if old.state == "dormant" else "a setting kept this from running"
-            message = f"{finding.message} When the baseline was recorded, {was}."
-            finding = msgspec.structs.replace(finding, message=message)
-        result.append(finding)
-    return result
+    return [
+        msgspec.structs.replace(finding, message=f"{finding.message} {_WOKEN[old.state]}")
+        if (old := woken.get((finding.path, finding.line))) is not None
+        else finding
+        for finding in new
+    ]
 
 
 def _losses(
     baseline: Baseline,
     pipeline_map: PipelineMap,
     new: list[Finding],
-    watched: Pairing[Mark, tuple[Mark, Site]],
+    watched: Watched,
     config: Config,
     statements: Statements,
 ) -> tuple[list[Finding], list[Finding]]:
     """Return the findings of PG904, and the new ones that are no mere consequence of them."""
     reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
-    unchanged = {(site.path, site.line) for _, (_, site) in watched.pairs}
-    for loss in losses(baseline, list(judged_lanes(pipeline_map))):
+    unchanged = {(site.path, site.line) for old, (mark, site) in watched.pairs if _unchanged(old, mark)}
+    told_by_rules = {(finding.rule, finding.lane) for finding in new}
+    for loss in losses(baseline, list(judged_lanes(pipeline_map)), told_by_rules):
         draft = loss.draft
         if loss.part == "trigger":
-            follows = [f for f in new if f.rule in ("PG201", "PG202", "PG303") and f.lane == loss.lane.name]
+            follows = [f for f in new if f.rule in _FOLLOWS and f.lane == loss.lane.name]
             follows = [f for f in follows if f.rule == "PG202" or (f.path, f.line) in unchanged]
             new = [finding for finding in new if finding not in follows]
         reporter.add(RULE, draft, loss.lane)
@@ -154,9 +224,7 @@ def _losses(
     return reporter.findings(), new
 
 
-def _more_audio(
-    baseline: Baseline, watched: Pairing[Mark, tuple[Mark, Site]], told: set[tuple[str, int]]
-) -> Iterable[Draft]:
+def _more_audio(baseline: Baseline, watched: Watched, told: set[tuple[str, int]]) -> Iterable[Draft]:
     """Yield new places that send the caller's audio, where there are more of them than there were."""
     before = sum(mark.kind == "audio_send" and mark.state == "live" for mark in baseline.sites)
     now = [(mark, site) for mark, site in [*(n for _, n in watched.pairs), *watched.new] if mark.kind == "audio_send"]
@@ -171,7 +239,7 @@ def _more_audio(
             )
 
 
-def _woken(watched: Pairing[Mark, tuple[Mark, Site]], told: set[tuple[str, int]]) -> Iterable[Draft]:
+def _woken(watched: Watched, told: set[tuple[str, int]]) -> Iterable[Draft]:
     """Yield dead engines that one setting turns on now; where they run, they are findings of their own."""
     for old, (mark, site) in watched.pairs:
         if old.state == "dormant" and mark.state == "flagged" and (site.path, site.line) not in told:
@@ -182,7 +250,23 @@ def _woken(watched: Pairing[Mark, tuple[Mark, Site]], told: set[tuple[str, int]]
             )
 
 
-def _engines(watched: Pairing[Mark, tuple[Mark, Site]]) -> Iterable[Draft]:
+def _engines(watched: Watched) -> Iterable[Draft]:
+    """Yield speech engines that answer requests outside of every Realtime call and were not there.
+
+    The rules say nothing of these, since no caller need ever hear them; but a pipeline of its own begins like this.
+    """
     for mark, site in watched.new:
-        if mark.apart and mark.kind in ENGINE_KINDS and mark.state in ("live", "flagged"):
-            yield at_site(site, f"{site.engine} is a speech engine that was not here when the baseline was recorded.")
+        if mark.apart and mark.kind in ENGINE_KINDS and (mark.state == "live" or _answers_requests(site)):
+            does = "transcribes" if mark.kind == "stt" else "speaks"
+            yield at_site(
+                site,
+                f"{site.engine} {does} here, outside of every Realtime session, and did not when the baseline was "
+                "recorded: a second speech pipeline begins like this. Where it has nothing to do with calls, record "
+                "the baseline anew.",
+                downgrade=True,
+            )
+
+
+def _answers_requests(site: Site) -> bool:
+    entry = site.reached_from[0].note if site.reached_from else ""
+    return entry.startswith("@") and " /" in entry  # a route with its path

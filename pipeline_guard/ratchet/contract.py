@@ -1,13 +1,13 @@
-"""What a pipeline has lost since the baseline although no single line of it is wrong: trigger, guard, sender, session."""
+"""What a pipeline has lost since the baseline, although no line of it is wrong: trigger, guard, sender, session."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline_guard.checks.report import Draft
 from pipeline_guard.pipeline.model import Lane, Step
-from pipeline_guard.ratchet.record import judged_lanes, lane_state
+from pipeline_guard.ratchet.record import lane_state
 from pipeline_guard.ratchet.state import Baseline, LaneState
 
 # From "the client alone creates responses" to "the server does": a value further along is a step back.
@@ -23,14 +23,15 @@ _NOW_SAYS = {
     "default_on": "create_response is no longer given, so the server creates responses",
     "on": "create_response is now true: the server creates responses",
 }
+# What a guard did, and the rule that finds it missing.
 _PROMISES = {
-    "checked": "asks whether a response is active before it sends",
-    "pending": "marks a response as asked for before it sends",
-    "released_on_failure": "gives the mark up when the send fails",
-    "set_on_created": "takes the id from response.created",
-    "cleared_on_done": "clears it on response.done",
-    "same_id": "clears it only for the response it stands for",
-    "no_bypass": "lets no call past the check",
+    "checked": ("PG203", "asks whether a response is active before it sends"),
+    "pending": ("PG204", "marks a response as asked for before it sends"),
+    "released_on_failure": ("PG204", "gives the mark up when the send fails"),
+    "set_on_created": ("PG205", "takes the id from response.created"),
+    "cleared_on_done": ("PG205", "clears it on response.done"),
+    "same_id": ("PG206", "clears it only for the response it stands for"),
+    "no_bypass": ("PG209", "lets no call past the check"),
 }
 
 
@@ -42,26 +43,26 @@ class Loss(NamedTuple):
     lane: Lane
 
 
-def losses(baseline: Baseline, lanes: Sequence[Lane]) -> list[Loss]:
-    """Return what each pipeline has lost, pipelines that are new or gone aside."""
+def losses(baseline: Baseline, lanes: Sequence[Lane], told: Collection[tuple[str, str]] = ()) -> list[Loss]:
+    """Return what each pipeline has lost, pipelines that are new or gone aside.
+
+    ``told`` are rules and lanes with new findings: what these say of a guard or a session is not said again.
+    """
     found: list[Loss] = []
     for before, lane in paired_lanes(baseline.lanes, lanes):
         now = lane_state(lane)
         found += _trigger(before, now, lane)
-        found += _guard(before, now, lane)
+        found += _guard(before, now, lane, told)
         found += _sender(before, now, lane)
-        found += _sessions(before, lane)
+        if ("PG211", lane.name) not in told:
+            found += _sessions(before, lane)
     return found
 
 
 def paired_lanes(before: Sequence[LaneState], lanes: Sequence[Lane]) -> list[tuple[LaneState, Lane]]:
     """Return which pipeline of the baseline is which one today: by what they share, for names follow the code."""
     scored = sorted(
-        (
-            (_kinship(old, lane_state(lane)), -i, -j)
-            for i, old in enumerate(before)
-            for j, lane in enumerate(lanes)
-        ),
+        ((_kinship(old, lane_state(lane)), -i, -j) for i, old in enumerate(before) for j, lane in enumerate(lanes)),
         reverse=True,
     )
     pairs: list[tuple[LaneState, Lane]] = []
@@ -102,12 +103,15 @@ def _trigger(before: LaneState, now: LaneState, lane: Lane) -> Iterator[Loss]:
     yield Loss("trigger", _at(place, message, sends), lane)
 
 
-def _guard(before: LaneState, now: LaneState, lane: Lane) -> Iterator[Loss]:
+def _guard(before: LaneState, now: LaneState, lane: Lane, told: Collection[tuple[str, str]]) -> Iterator[Loss]:
     trigger = next((each for each in lane.triggers if each.canonical), None)
     lost = [promise for promise in before.guard if promise not in now.guard]
+    if "checked" in lost:
+        lost = ["checked"]  # without the check nothing else of a guard is worth anything
+    lost = [promise for promise in lost if (_PROMISES[promise][0], lane.name) not in told]
     if trigger is None or not lost:
         return
-    said = "; ".join(_PROMISES.get(promise, promise) for promise in lost)
+    said = "; ".join(_PROMISES[promise][1] for promise in lost)
     message = (
         f"the guard of {trigger.symbol}() has lost what it had when the baseline was recorded: it no longer {said}. "
         "Two triggers in one turn now both send."

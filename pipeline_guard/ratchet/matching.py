@@ -11,7 +11,7 @@ New = TypeVar("New")
 
 
 class Stage(NamedTuple, Generic[Old, New]):
-    """What two things must have in common.  ``fits`` may refuse a pair; ``alike`` picks the one with the most similar code."""
+    """What two things must have in common.  ``fits`` may refuse a pair; ``alike`` picks the most similar code."""
 
     old_key: Callable[[Old], Hashable]
     new_key: Callable[[New], Hashable]

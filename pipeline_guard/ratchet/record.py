@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from pipeline_guard.findings import Finding
-from pipeline_guard.pipeline.model import Lane, PipelineMap, Site, Trigger
+from pipeline_guard.pipeline.model import Gate, Lane, PipelineMap, Site
 from pipeline_guard.ratchet.state import Baseline, Known, LaneState, Mark, Nearness
 from pipeline_guard.statements import Statements
 
@@ -61,7 +61,7 @@ def lane_state(lane: Lane) -> LaneState:
         name=lane.name,
         policy=lane.policy,
         trigger=_place(trigger.path, trigger.symbol) if trigger is not None else None,
-        guard=guard_of(trigger, lane.sites) if trigger is not None else (),
+        guard=guard_of(trigger.gate) if trigger is not None else (),
         sender=_place(sender.path, sender.symbol) if sender is not None else None,
         queue=sender.queue if sender is not None else None,
         sessions=tuple(
@@ -70,14 +70,20 @@ def lane_state(lane: Lane) -> LaneState:
     )
 
 
-def guard_of(trigger: Trigger, sites: Sequence[Site]) -> tuple[str, ...]:
-    """Return the promises that a trigger's guard keeps."""
-    kept = {"active_checked": ["checked"], "pending_set": ["checked", "pending"]}.get(trigger.guard, [])
-    if any(site.kind == "guard_set" and site.value == "response.created" for site in sites):
-        kept.append("set_on_created")
-    if any(site.kind == "guard_clear" and site.value == "response.done" for site in sites):
-        kept.append("cleared_on_done")
-    return tuple(kept)
+def guard_of(gate: Gate) -> tuple[str, ...]:
+    """Return the promises that a trigger's gate keeps: none where it lets a second response pass."""
+    if not gate.checked:
+        return ()
+    kept = {
+        "checked": True,
+        "pending": gate.pending,
+        "released_on_failure": gate.pending and gate.released_on_failure,
+        "set_on_created": gate.set_on_created,
+        "cleared_on_done": gate.cleared_on_done,
+        "same_id": gate.same_id,
+        "no_bypass": gate.bypass is None,
+    }
+    return tuple(promise for promise, is_kept in kept.items() if is_kept)
 
 
 def marks(pipeline_map: PipelineMap, statements: Statements) -> list[tuple[Mark, Site]]:
@@ -116,3 +122,19 @@ def _nearness(site: Site) -> Nearness:
 
 def _place(path: str, symbol: str) -> str:
     return f"{path}:{symbol}"
+
+
+def shrunk(baseline: Baseline, now: Baseline, known: Iterable[Finding], *, worse: bool) -> Baseline:
+    """Return a baseline without what is mended.
+
+    What is new does not get in.  The state of the contract follows what there is ``now``, unless something is ``worse``
+    than it was: then it stays, so that nothing recorded is given up.
+    """
+    kept = sorted((known_of(each) for each in known), key=lambda k: (k.path, k.rule, k.symbol, k.statement))
+    return Baseline(
+        about=ABOUT,
+        counts=dict(sorted(Counter(each.rule for each in kept).items())),
+        lanes=baseline.lanes if worse else now.lanes,
+        sites=baseline.sites if worse else now.sites,
+        findings=tuple(kept),
+    )

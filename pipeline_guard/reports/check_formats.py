@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports.formats import repository_prefix
 
 
@@ -16,15 +17,17 @@ def render(
     *,
     rule_ids: Collection[str],
     check_command: str,
+    compared: Compared | None = None,
 ) -> str:
     """Return the report.
 
-    ``rule_ids`` are the rules that were checked; ``check_command`` checks the same again in the scanned root.
+    ``rule_ids`` are the rules that were checked; ``check_command`` checks the same again in the scanned root;
+    ``compared`` says what the findings are new to, if they are.
     """
     if output_format == "json":
         from pipeline_guard.reports import check_json
 
-        return check_json.render(findings, pipeline_map)
+        return check_json.render(findings, pipeline_map, compared)
     if output_format == "concise":
         from pipeline_guard.reports import check_concise
 

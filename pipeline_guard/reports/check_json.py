@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import words
 from pipeline_guard.reports.map_json import to_json
 
@@ -33,15 +34,21 @@ FINDING_KEYS = (
 )
 
 
-def render(findings: Sequence[Finding], pipeline_map: PipelineMap) -> str:
-    """Return the findings as indented JSON that ends in a newline."""
-    document = {
+def render(findings: Sequence[Finding], pipeline_map: PipelineMap, compared: Compared | None = None) -> str:
+    """Return the findings as indented JSON that ends in a newline; ``compared`` is there where they are new to it."""
+    document: dict[str, Any] = {
         "version": VERSION,
         "root": pipeline_map.root,
         "findings": [_finding(finding) for finding in findings],
         "errors": msgspec.to_builtins(pipeline_map.gaps),
         "summary": _summary(findings, pipeline_map),
     }
+    if compared is not None:
+        document["compared"] = {
+            "with": compared.name,
+            "known": compared.known,
+            "stale": [msgspec.to_builtins(known) for known in compared.stale],
+        }
     return to_json(document)
 
 

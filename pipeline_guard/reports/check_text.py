@@ -8,14 +8,19 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
-from pipeline_guard.findings import Finding, Fix
+from pipeline_guard.findings import Finding, Fix, Severity
 from pipeline_guard.pipeline.model import PipelineMap
+from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
 
+# A rule with more findings than that is told in full this many times.
+_ORDER: tuple[Severity, ...] = ("error", "warning", "note")
+MANY, TOLD_IN_FULL = 5, 3
 _SAFETIES = {"safe": "safe", "unsafe": "unsafe, look at the diff", "manual": "by hand"}
 
 
@@ -34,21 +39,38 @@ def render(
     *,
     group_by: str = "file",
     elsewhere: int = 0,
+    full: bool = False,
+    compared: Compared | None = None,
 ) -> None:
     """Print the findings in groups, a line that sums them up, and what was not looked at.
 
-    ``elsewhere`` is how many more there are in files that nobody asked about.
+    ``elsewhere`` is how many more there are in files that nobody asked about.  Of a rule with many findings only the
+    first are told with their code and the way there, unless all are wanted in ``full``.  ``compared`` is what the
+    findings are new to.
     """
     shown = _shown(findings)
+    many = {rule for rule, number in Counter(finding.rule for finding in shown).items() if number > MANY and not full}
+    told: Counter[str] = Counter()
     key: Callable[[Finding], str] = (lambda found: found.path) if group_by == "file" else (lambda found: found.rule)
     for name, members in groupby(
         sorted(shown, key=lambda found: (key(found), found.path, found.line, found.column)), key
     ):
         console.print(_group_title(name, group_by))
         for finding in members:
-            _show_finding(finding, pipeline_map.root, console)
+            told[finding.rule] += 1
+            brief = finding.rule in many and told[finding.rule] > TOLD_IN_FULL
+            _show_finding(finding, pipeline_map.root, console, brief=brief)
         console.print()
-    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console)
+    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console, compared)
+    for sentence in (compared.sentence(), compared.stale_sentence()) if compared is not None else ():
+        if sentence:
+            console.print(styled(sentence, QUIET_STYLE), soft_wrap=True)
+    if many:
+        short = sum(told[rule] - TOLD_IN_FULL for rule in many)
+        said = (
+            f"{count(short, 'finding')} of {', '.join(sorted(many))} told in short: --full shows code and paths of all"
+        )
+        console.print(Text(said, style=QUIET_STYLE))
     console.print()
     coverage_text.render(pipeline_map, console)
 
@@ -66,7 +88,7 @@ def _group_title(name: str, group_by: str) -> Text:
     return Text.assemble((name, "bold underline"), f"  {rule.title}" if rule else "")
 
 
-def _show_finding(finding: Finding, root: str, console: Console) -> None:
+def _show_finding(finding: Finding, root: str, console: Console, *, brief: bool) -> None:
     style = SEVERITY_STYLES[finding.severity]
     head = Text.assemble(
         f"{place(finding.path, finding.line)}:{finding.column}  ",
@@ -76,7 +98,11 @@ def _show_finding(finding: Finding, root: str, console: Console) -> None:
     console.print()
     console.print(Padding(head, (0, 0, 0, 2), expand=False))
     console.print(Padding(styled(finding.message), (0, 0, 0, 4), expand=False))
+    if brief:
+        return
     for line in frame(root, finding.path, finding.line, finding.end_line, style):
+        # A line of code that is wrapped reads like two.
+        line.no_wrap, line.overflow = True, "ellipsis"
         console.print(Padding(line, (0, 0, 0, 6), expand=False))
     _show_evidence(finding, console)
     if finding.confidence != "high":
@@ -90,23 +116,37 @@ def _show_evidence(finding: Finding, console: Console) -> None:
     if len(finding.evidence) < 2:
         return
     console.print(Text("    how it gets there:", style=QUIET_STYLE))
-    digits = len(str(len(finding.evidence)))
-    width = max(len(place(step.path, step.line)) for step in finding.evidence)
-    for number, step in enumerate(finding.evidence, start=1):
-        line = Text.assemble(
-            (f"{number:>{digits}}. ", QUIET_STYLE),
-            f"{place(step.path, step.line):<{width}}  ",
+    places = [place(step.path, step.line) for step in finding.evidence]
+    width = max(map(len, places))
+    lines = [
+        Text.assemble(
+            f"{where:<{width}}  ",
             clean(step.symbol),
             (f"  {clean(step.note)}" if step.note else "", QUIET_STYLE),
         )
-        console.print(Padding(line, (0, 0, 0, 6), expand=False))
+        for where, step in zip(places, finding.evidence, strict=True)
+    ]
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, justify="right", style=QUIET_STYLE)
+    table.add_column(overflow="fold")
+    for number, line in enumerate(lines, start=1):
+        table.add_row(f"{number}.", line)
+    console.print(Padding(table, (0, 0, 0, 6), expand=False))
 
 
 def _fix(fix: Fix) -> str:
     return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
 
 
-def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: PipelineMap, console: Console) -> None:
+def _summary(
+    shown: list[Finding],
+    hidden: int,
+    elsewhere: int,
+    pipeline_map: PipelineMap,
+    console: Console,
+    compared: Compared | None,
+) -> None:
+    new = "new " if compared is not None else ""
     tail = []
     if hidden:
         tail.append(f"{hidden} suppressed")
@@ -115,10 +155,12 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
     aside = f" ({', '.join(tail)})" if tail else ""
     if shown:
         numbers = Counter(finding.severity for finding in shown)
-        parts = [count(numbers[name], name) for name in ("error", "warning", "note") if numbers[name]]
+        parts = [count(numbers[name], name) for name in _ORDER if numbers[name]]
         files = count(len({finding.path for finding in shown}), "file")
-        console.print(Text(f"{count(len(shown), 'finding')} in {files}: {', '.join(parts)}{aside}", style="bold red"))
-        first = shown[0].rule
+        console.print(
+            Text(f"{count(len(shown), f'{new}finding')} in {files}: {', '.join(parts)}{aside}", style="bold red")
+        )
+        first = min(shown, key=lambda found: _ORDER.index(found.severity)).rule
         console.print(
             Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
         )
@@ -128,4 +170,4 @@ def _summary(shown: list[Finding], hidden: int, elsewhere: int, pipeline_map: Pi
         console.print(Text(f"No Realtime session here: nothing to check{said}{aside}", style="bold"), soft_wrap=True)
     else:
         lanes = count(sum(map(words.is_realtime, pipeline_map.lanes)), "pipeline")
-        console.print(Text(f"No findings in {lanes}{aside}", style="bold green"))
+        console.print(Text(f"No {new}findings in {lanes}{aside}", style="bold green"))

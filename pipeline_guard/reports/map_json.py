@@ -33,6 +33,10 @@ SITE_KEYS = (
     "beside",
     "flag",
     "marked",
+    "dropped",
+    "own_loop",
+    "per_tool",
+    "after_cancel",
     "reached_from",
     "confidence",
 )
@@ -71,6 +75,10 @@ def _lane(lane: Lane) -> dict[str, Any]:
         "senders": table["senders"],
         "triggers": table["triggers"],
         "sessions": table["sessions"],
+        "double_turns": table["double_turns"],
+        "endless": table["endless"],
+        "misuses": table["misuses"],
+        "aids": table["aids"],
     }
 
 

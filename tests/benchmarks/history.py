@@ -4,9 +4,9 @@ usage: python tests/benchmarks/history.py --git-dir DIR --range A..B --cache DIR
 
 Along first parents, oldest first.  A commit that cannot be parsed leaves the baseline as it was, as it would in a
 project: nobody records what nobody can read.  One JSON line per commit that changes what a map depends on: commit,
-date, subject, whether it is stopped, by which rules, and the findings.  ``--only`` judges single commits by the baseline of
-their first parent.  The maps are kept in the cache folder (one per version of the analysis: empty it when that changes),
-so that a second run compares only.
+date, subject, whether it is stopped, by which rules, and the findings.  ``--only`` judges single commits by the
+baseline of their first parent.  The maps are kept in the cache folder (one per version of the analysis: empty it when
+that changes), so that a second run compares only; ``--cached`` passes over commits whose map is not there.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def main() -> int:
     parser.add_argument("--range", default="HEAD")
     parser.add_argument("--only", default="", help="commits to judge by their first parents, instead of a range")
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cached", action="store_true", help="judge only what the cache holds the map of")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     history = History(args.git_dir)
@@ -112,7 +113,7 @@ def main() -> int:
         if args.only:
             stopped, total = judge_pairs(judge, args.only.split(","), output)
         else:
-            stopped, total = judge_range(judge, args.range, output)
+            stopped, total = judge_range(judge, args.range, output, cached=args.cached)
     store.close()
     history.close()
     print(f"{total} commits judged, {sum(stopped.values())} stopped: {dict(stopped)}")
@@ -132,10 +133,14 @@ def judge_pairs(judge: Judge, commits: list[str], output: Any) -> tuple[Counter[
     return stopped, len(commits)
 
 
-def judge_range(judge: Judge, revisions: str, output: Any) -> tuple[Counter[str], int]:
+def judge_range(judge: Judge, revisions: str, output: Any, *, cached: bool) -> tuple[Counter[str], int]:
     """Judge a range, each commit by the last one before it that could be read."""
     commits = judge.history.first_parents(revisions)
-    before = judge.state(f"{commits[0]}^")
+    if cached:
+        commits = [commit for commit in commits if judge.store.path(judge.history.tree(commit)).exists()]
+        before = judge.state(commits.pop(0))
+    else:
+        before = judge.state(f"{commits[0]}^")
     baseline, key = before.baseline(), before.key
     stopped: Counter[str] = Counter()
     total = 0

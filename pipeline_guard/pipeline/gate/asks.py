@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
-from pipeline_guard.pipeline.gate.clauses import Clause, Test, any_of, before, split
+from pipeline_guard.pipeline.gate.clauses import Clause, Test, any_of, before, on_one_run, split
 from pipeline_guard.pipeline.gate.events import CREATED, DONE, PARTS
 from pipeline_guard.pipeline.gate.markers import Marker, Markers
 from pipeline_guard.pipeline.gate.states import asked, bare, constant_text
@@ -14,8 +15,12 @@ from pipeline_guard.program.values import Frame, Function, Instance
 from pipeline_guard.vocabulary import Vocabulary
 
 MAX_DEPTH = 4
+DIRECT = 3  # calls from the branch of an event to the write it makes
 KEPT = 3  # clauses of one way through a helper that are looked at together with those of the others
 _ALIASED = (ir.Compare, ir.Bool, ir.Not, ir.Call, ir.Attr, ir.Await, ir.Sub)
+
+# Functions in which a mark may be set, each with the operation it must be on the way of (None: any).
+Around = Mapping[Func, "int | None"]
 
 
 class Ask(NamedTuple):
@@ -26,6 +31,18 @@ class Ask(NamedTuple):
     others: tuple[Test, ...]
 
 
+class Follows(NamedTuple):
+    """How a marker follows the server: busy on ``response.created``, idle at the end, or the other way round.
+
+    ``directly``: the branch for an event of the response, or a function that it calls, makes it idle.
+    """
+
+    begins: bool
+    ends: bool
+    directly: bool
+    inverted: bool
+
+
 class Asks:
     """Reads the tests before an operation down to the markers they ask."""
 
@@ -34,23 +51,21 @@ class Asks:
         self.evaluator = markers.graph.evaluator
         self.vocabulary = vocabulary
         self.contract_names = names
-        self._follows: dict[Marker, tuple[bool, bool, bool]] = {}
+        self._follows: dict[Marker, Follows] = {}
 
-    def before(self, func: Func, op: int, around: frozenset[Func]) -> list[Ask]:
+    def before(self, func: Func, op: int, around: Around) -> list[Ask]:
         """Return the markers asked before an operation.  ``around`` are the functions in which a mark may be set."""
-        found: list[Ask] = []
-        for clause in before(func, op):
-            for expanded in any_of([self.expanded(test) for test in clause]):
-                found += self._of_clause(expanded, around)
+        clauses = [e for clause in before(func, op) for e in any_of([self.expanded(test) for test in clause])]
+        found = [ask for clause in _reduced(clauses) for ask in self._of_clause(clause, around)]
         found.sort(key=lambda ask: len(ask.others))
         return found
 
-    def _of_clause(self, clause: Clause, around: frozenset[Func]) -> list[Ask]:
+    def _of_clause(self, clause: Clause, around: Around) -> list[Ask]:
         held: list[tuple[Marker, Test]] = []
         others: list[Test] = []
         for test in clause:
             marker = self.marker_of(test)
-            if marker is not None and self.is_marker(marker, around | {test.func}):
+            if marker is not None and self.is_marker(marker, {**dict.fromkeys(_own(test.func)), **around}):
                 held.append((marker, test))
             else:
                 others.append(test)
@@ -70,38 +85,55 @@ class Asks:
 
     # -- what is a marker
 
-    def is_marker(self, marker: Marker, around: frozenset[Func]) -> bool:
+    def is_marker(self, marker: Marker, around: Around) -> bool:
         """Say whether a place means "a response is active or asked for": by what sets and clears it, or by its name."""
         if marker.scope is not None and marker.name in marker.scope.params:
             return False
-        busy, idle, inverted = self.follows(marker)
-        if busy and not inverted:
+        follows = self.follows(marker)
+        if follows.inverted:
+            return False
+        if follows.ends and follows.begins:
             return True
-        if idle and any(self.marks(func, marker) for func in around):
+        places = [(f, target) for f, target in around.items() if target is not None or f is not marker.scope]
+        if follows.directly and any(self.marks(func, marker, target) for func, target in places):
             return True
-        named = marker.name in self.contract_names or self.vocabulary.is_guard_name(marker.name)
-        return named and not inverted and (marker.idle.kind != "truthy" or idle)
+        return marker.name in self.contract_names or self.vocabulary.is_guard_name(marker.name)
 
-    def follows(self, marker: Marker) -> tuple[bool, bool, bool]:
-        """Say whether a marker turns busy on ``response.created``, idle at the end of a response, or the reverse."""
+    def follows(self, marker: Marker) -> Follows:
+        """Return how a marker follows the server's events."""
         if marker not in self._follows:
-            busy = idle = wrong = False
+            begins = ends = directly = early = wrong = False
             for write in self.markers.writes(marker):
                 if write.idle is None:
                     continue
-                events = frozenset(event for way in self.markers.ways(write, marker) for event in way.events)
-                busy = busy or (bool(events & CREATED) and not write.idle)
-                idle = idle or (bool(events & (DONE | PARTS)) and write.idle)
-                wrong = wrong or (bool(events & DONE) and not write.idle)
-            self._follows[marker] = (busy, idle, wrong and not idle)
+                ways = self.markers.ways(write, marker)
+                events = frozenset(event for way in ways for event in way.events)
+                ending = [way for way in ways if way.events & (CREATED | DONE | PARTS)]
+                directly = directly or (write.idle and any(len(way.calls) <= DIRECT for way in ending))
+                begins = begins or (bool(events & CREATED) and not write.idle)
+                ends = ends or (bool(events & DONE) and write.idle)
+                early = early or (bool(events & PARTS) and write.idle)
+                here = any(way.events & (DONE | PARTS) and len(way.calls) == 1 for way in ways)
+                wrong = wrong or (here and not write.idle)
+            # What a test lets through while it is set is a guard only if the end of a response sets it.
+            inverted = wrong and not ends
+            if marker.idle.kind == "truthy":
+                first = self.markers.first_states(marker)
+                inverted = wrong or not ends or not (True in first or (begins and not first))
+            self._follows[marker] = Follows(begins, ends or (begins and early), directly, inverted)
         return self._follows[marker]
 
-    def marks(self, func: Func, marker: Marker) -> list[int]:
-        """Return the operations of a function that turn a marker busy, themselves or through what they call."""
+    def marks(self, func: Func, marker: Marker, target: int | None = None) -> list[int]:
+        """Return the operations of a function (on the way through ``target``) that turn a marker busy.
+
+        They do so themselves, or through what they call.
+        """
         return [
             op
             for op in range(len(func.ir.ops))
-            if not func.is_dead(op) and any(idle is False for idle in self.markers.effects(func, op, marker))
+            if not func.is_dead(op)
+            and (target is None or on_one_run(func, op, target))
+            and any(idle is False for idle in self.markers.effects(func, op, marker, 1))
         ]
 
     # -- aliases, properties, helpers
@@ -198,7 +230,7 @@ class Asks:
 
     def _telling(self, clauses: list[Clause], func: Func) -> list[Clause]:
         """Return the clauses of one way that speak of markers, else the first ones."""
-        around = frozenset({func})
+        around: Around = {func: None}
 
         def rank(clause: Clause) -> int:
             marker = [self.marker_of(test) for test in clause]
@@ -232,3 +264,28 @@ def _off_the_end(target: Func, at: int) -> list[Clause]:
         if entry.test is not None:
             clauses += split(Test(entry.test, entry.kind == "else", target, max(entry.first - 1, 0), at))
     return clauses
+
+
+def _reduced(clauses: list[Clause]) -> list[Clause]:
+    """Return the clauses without the alternatives that another clause rules out."""
+    known = {_text(clause[0]): clause[0].wanted for clause in clauses if len(clause) == 1}
+    result: list[Clause] = []
+    for clause in clauses:
+        left = tuple(test for test in clause if known.get(_text(test), test.wanted) is test.wanted)
+        result.append(left or clause)
+    return result
+
+
+def _text(test: Test) -> tuple[str, str]:
+    """Return a test as text by which the same test is recognised: its source, in the function of its names."""
+    node = test.node
+    text = ir.source(node)
+    if type(node) is ir.Compare and len(node.ops) == 1:
+        text = f"{ir.source(node.left)} {node.ops[0]} {ir.source(node.rights[0])}"
+    scope = test.func.parent if test.func.name == "<lambda>" and test.func.parent is not None else test.func
+    return (scope.place if "…" not in text else f"{id(node)}", text)
+
+
+def _own(func: Func) -> list[Func]:
+    """Return a function and those it is nested in."""
+    return [scope for scope in func.enclosing() if scope.index != 0]

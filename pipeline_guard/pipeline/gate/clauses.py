@@ -71,6 +71,18 @@ def passes(func: Func, earlier: int, later: int) -> bool:
     return earlier < later and _gap(func, func.ir.ops[earlier].block, later) == []
 
 
+def on_one_run(func: Func, op: int, target: int) -> bool:
+    """Say whether one run can pass ``op`` and go on to ``target``: not from another arm, nor from one that leaves."""
+    if func.exclusive(func.ir.ops[op].block, func.ir.ops[target].block):
+        return False
+    around = set(func.ancestors(func.ir.ops[target].block))
+    for block in func.ancestors(func.ir.ops[op].block):
+        entry = func.ir.blocks[block]
+        if block not in around and entry.leaves and entry.kind in ("if", "else", "case", "except") and op < target:
+            return False
+    return True
+
+
 def _place_of_test(func: Func, block: int) -> int:
     """Return the operation that evaluates the test of a block: the one just before the first arm of its statement."""
     entry = func.ir.blocks[block]
@@ -123,14 +135,15 @@ def _waiting_loops(func: Func, op: int) -> Iterator[Clause]:
         if gap is None or func.exclusive(index, func.ir.ops[op].block):
             continue
         choices = [split(test) for test in gap]
+        over = max(entry.last - 1, entry.first)  # the test that ends the loop comes after all that it does
         if type(entry.test) is not ir.Const:
-            choices.append(split(Test(entry.test, False, func, entry.first, entry.first)))
+            choices.append(split(Test(entry.test, False, func, entry.first, over)))
         for exit_op in range(entry.first, entry.last):
             if func.ir.ops[exit_op].kind == "exit" and func.loop_of(exit_op) == index:
                 arm = func.ir.blocks[func.ir.ops[exit_op].block]
                 if arm.kind in ("if", "else") and arm.test is not None:
                     at = _place_of_test(func, func.ir.ops[exit_op].block)
-                    choices.append(split(Test(arm.test, arm.kind == "if", func, at, at)))
+                    choices.append(split(Test(arm.test, arm.kind == "if", func, at, over)))
         if choices:
             yield from any_of(choices)
 
@@ -148,7 +161,7 @@ def _waits(func: Func, op: int) -> Iterator[Clause]:
         if gap is None:
             continue
         call, limited = found
-        choices: list[list[Clause]] = [[(Test(call, True, func, index, index),)], *(split(test) for test in gap)]
+        choices = [_when_over(func, call, index), *(split(test) for test in gap)]
         outlet = _swallowed(func, index, op)
         if outlet or (limited and not _holds_await(value)):
             reason = TIMEOUT if limited else FAILURE
@@ -156,8 +169,21 @@ def _waits(func: Func, op: int) -> Iterator[Clause]:
         yield from any_of(choices)
 
 
+def _when_over(func: Func, call: ir.Call, op: int) -> list[Clause]:
+    """Return what holds when a wait is over: the event is set, or what ``condition.wait_for(lambda: …)`` says."""
+    if call.args and type(call.args[0]) is ir.Lambda:
+        inner = func.module.functions[call.args[0].function]
+        said = inner.ir.ops[-1].value
+        if said is not None:
+            return split(Test(said, True, inner, len(inner.ir.ops) - 1, op))
+    return [(Test(call, True, func, op, op),)]
+
+
 def waited_for(value: ir.Expr) -> tuple[ir.Call, bool] | None:
-    """Return the ``x.wait()`` or ``x.acquire()`` in an expression, and whether the waiting has a limit in time."""
+    """Return the ``x.wait()``, ``x.acquire()`` or ``x.wait_for(lambda: …)`` in an expression.
+
+    The flag says whether the waiting has a limit in time.
+    """
     limited = False
     for node in walk(value):
         if type(node) is not ir.Call:
@@ -165,6 +191,8 @@ def waited_for(value: ir.Expr) -> tuple[ir.Call, bool] | None:
         name = last_name(node.func)
         if name == "wait_for" and type(node.func) is ir.Attr and ir.source(node.func.base) == "asyncio":
             limited = True
+        elif name == "wait_for" and node.args and type(node.args[0]) is ir.Lambda:
+            return node, limited
         elif name in ("wait", "acquire") and type(node.func) is ir.Attr and ir.source(node.func.base) != "asyncio":
             timed = bool(node.args) or any(keyword.name == "timeout" for keyword in node.keywords)
             return node, limited or timed

@@ -18,6 +18,8 @@ from pipeline_guard.program.values import Frame, Literal
 
 CREATED = frozenset({"response.created"})
 DONE = frozenset({"response.done"})
+# All names under which code waits for the end of a response; only the first is an event of today's protocol.
+ENDS = DONE | {"response.cancelled", "response.completed", "response.failed"}
 # Events that end a part of a response; others of it may still come.
 PARTS = frozenset(
     f"response.{part}.done"

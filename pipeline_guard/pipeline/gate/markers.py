@@ -14,6 +14,7 @@ from pipeline_guard.program.places import is_test
 from pipeline_guard.program.values import Frame, Function, Instance
 
 EFFECT_DEPTH = 3
+_CONSTRUCTORS = frozenset({"__init__", "__post_init__", "__new__"})
 
 
 class Marker(NamedTuple):
@@ -61,10 +62,18 @@ class Markers:
     def writes(self, marker: Marker) -> Iterator[Write]:
         """Yield the operations that write a marker anywhere in the program (constructors and dead code apart)."""
         for func, op, change in self._by_name().get(marker.name, ()):
-            if func.is_dead(op) or func.name in ("__init__", "__post_init__", "__new__"):
+            if func.is_dead(op) or func.name in _CONSTRUCTORS:
                 continue
             if self._is_same(marker, change.place, func):
                 yield Write(func, op, matches(marker.idle, change.state), change)
+
+    def first_states(self, marker: Marker) -> set[bool | None]:
+        """Return how a marker starts, by its constructor or where the variable is made: idle or not."""
+        return {
+            matches(marker.idle, change.state)
+            for func, _, change in self._by_name().get(marker.name, ())
+            if (func.name in _CONSTRUCTORS or func is marker.scope) and self._is_same(marker, change.place, func)
+        }
 
     def written(self, name: str) -> list[tuple[Func, int, Change]]:
         """Return every operation that writes a place of this name."""
@@ -73,9 +82,9 @@ class Markers:
     def names(self) -> Iterable[str]:
         return self._by_name()
 
-    def effects(self, func: Func, op: int, marker: Marker) -> Iterator[bool | None]:
+    def effects(self, func: Func, op: int, marker: Marker, depth: int = EFFECT_DEPTH) -> Iterator[bool | None]:
         """Yield what an operation, or a function that it calls, does to a marker: True where it ends up idle."""
-        for where, _, change in self._effects_of(func, op, EFFECT_DEPTH):
+        for where, _, change in self._effects_of(func, op, depth):
             if change.place.name == marker.name and self._is_same(marker, change.place, where):
                 yield matches(marker.idle, change.state)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.gate.asks import Ask
-from pipeline_guard.pipeline.gate.clauses import waited_for
+from pipeline_guard.pipeline.gate.clauses import on_one_run, waited_for
 from pipeline_guard.pipeline.gate.markers import Marker, Markers
 from pipeline_guard.pipeline.hops import Hop
 from pipeline_guard.pipeline.model import Step
@@ -35,6 +35,7 @@ class Race(NamedTuple):
     marks: tuple[Step, ...] = ()
     awaited: tuple[Step, ...] = ()
     swallowed: tuple[Step, ...] = ()
+    marker: str = ""
 
 
 class RaceReader:
@@ -56,7 +57,7 @@ class RaceReader:
         best = Race(False, True, "unmarked")
         order = ["unmarked", "late", "awaited", "dropped", ""]
         for ask in stand.asks:
-            race = self._of(ask, stand, sends)
+            race = self._of(ask, stand, sends)._replace(marker=ask.marker.name)
             if race.pending:
                 return race
             if order.index(race.kind) > order.index(best.kind):
@@ -96,25 +97,14 @@ class RaceReader:
 
     def _marks(self, func: Func, target: int, marker: Marker) -> list[int]:
         """Return the operations on the way through ``target`` that turn the marker busy."""
-        block = func.ir.ops[target].block
         return [
             op
             for op in range(len(func.ir.ops))
             if not func.is_dead(op)
-            and not func.exclusive(func.ir.ops[op].block, block)
             and not self._in_handler(func, op, target)
-            and self._near(func, op, target)
+            and on_one_run(func, op, target)
             and any(idle is False for idle in self.markers.effects(func, op, marker))
         ]
-
-    def _near(self, func: Func, op: int, target: int) -> bool:
-        """Say whether an operation lies on one run with the target: not in an arm that leaves, not in another loop."""
-        around = set(func.ancestors(func.ir.ops[target].block))
-        for block in func.ancestors(func.ir.ops[op].block):
-            entry = func.ir.blocks[block]
-            if block not in around and entry.leaves and entry.kind in ("if", "else", "case", "except") and op < target:
-                return False
-        return True
 
     @staticmethod
     def _in_handler(func: Func, op: int, target: int) -> bool:
@@ -128,9 +118,7 @@ class RaceReader:
         found = []
         for op in range(check + 1, mark):
             value = func.ir.ops[op].value
-            if value is None or func.is_dead(op) or not self._near(func, op, mark):
-                continue
-            if func.exclusive(func.ir.ops[op].block, func.ir.ops[mark].block):
+            if value is None or func.is_dead(op) or not on_one_run(func, op, mark):
                 continue
             if any(type(node) is ir.Await for node in walk(value)):
                 found.append(op)
@@ -165,38 +153,42 @@ class RaceReader:
 
     # -- failure
 
-    def _arms(self, func: Func, target: int) -> Iterator[tuple[int, list[int]]]:
-        """Yield the arms of the ``try`` statements around an operation, each with its operations."""
-        for block in func.ancestors(func.ir.ops[target].block):
+    def _tries(self, func: Func, target: int) -> Iterator[dict[int, list[int]]]:
+        """Yield the handlers of each ``try`` around an operation, innermost first: block → its operations."""
+        for block in reversed(func.ancestors(func.ir.ops[target].block)):
             entry = func.ir.blocks[block]
             if entry.kind == "try":
-                for index, arm in enumerate(func.ir.blocks):
-                    if arm.group == entry.group and arm.kind in ("except", "finally"):
-                        yield index, list(range(arm.first, arm.last))
+                yield {
+                    index: list(range(arm.first, arm.last))
+                    for index, arm in enumerate(func.ir.blocks)
+                    if arm.group == entry.group and arm.kind in ("except", "finally")
+                }
 
     def _clears(self, func: Func, ops: Sequence[int], marker: Marker) -> bool:
         return any(idle is True for op in ops for idle in self.markers.effects(func, op, marker))
 
     def _releases(self, func: Func, target: int, marker: Marker) -> bool:
-        arms = list(self._arms(func, target))
-        return not arms or any(self._clears(func, ops, marker) for _, ops in arms)
+        """Say whether a failed send gives the marker up; where nothing catches it, the session ends with it."""
+        arms = [ops for handlers in self._tries(func, target) for ops in handlers.values()]
+        return not arms or any(self._clears(func, ops, marker) for ops in arms)
 
     def _swallowed(self, func: Func, target: int, marker: Marker) -> list[int]:
         """Return where a failed send is caught without giving the marker up."""
-        arms = list(self._arms(func, target))
-        if any(func.ir.blocks[i].kind == "finally" and self._clears(func, ops, marker) for i, ops in arms):
-            return []
-        found: list[int] = []
-        for index, ops in arms:
-            entry = func.ir.blocks[index]
-            if entry.kind != "except" or not ops or _is_cancel(entry.test):
-                continue
-            raises = any(func.ir.ops[op].kind == "raise" for op in ops)
-            if not raises and not self._clears(func, ops, marker):
-                found.append(ops[0])
-            elif self._clears(func, ops, marker):
-                return found
-        return found
+        for handlers in self._tries(func, target):
+            caught = {i: ops for i, ops in handlers.items() if func.ir.blocks[i].kind == "except" and ops}
+            clearing = {i for i, ops in handlers.items() if self._clears(func, ops, marker)}
+            if any(func.ir.blocks[index].kind == "finally" for index in clearing):
+                return []
+            swallowing = [
+                ops[0]
+                for index, ops in caught.items()
+                if index not in clearing
+                and not _is_cancel(func.ir.blocks[index].test)
+                and not any(func.ir.ops[op].kind == "raise" for op in ops)
+            ]
+            if swallowing or clearing:
+                return swallowing
+        return []
 
     def _drops(self, func: Func, target: int, marker: Marker) -> bool:
         """Say whether the marker is given up again as soon as the send has returned."""
@@ -210,7 +202,8 @@ class RaceReader:
             return False
         if any(
             func.ir.blocks[index].kind == "finally" and self._always_clears(func, index, ops, marker)
-            for index, ops in self._arms(func, target)
+            for handlers in self._tries(func, target)
+            for index, ops in handlers.items()
         ):
             return True
         return any(

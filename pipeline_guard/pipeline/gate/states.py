@@ -236,7 +236,7 @@ def matches(idle: State, change: State | None) -> bool | None:
         if change.kind in ("done", "falsy"):
             return idle.kind == "done"
         return idle.kind != "done" if change.kind == "truthy" else None
-    if change.kind in ("is", "truthy", "done"):
+    if change.kind in ("is", "truthy"):
         return idle.kind == "truthy"
     return idle.kind == "falsy" if change.kind == "falsy" else None
 

@@ -9,7 +9,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
 from pipeline_guard.pipeline.gate.asks import Asks
 from pipeline_guard.pipeline.gate.clauses import Test
-from pipeline_guard.pipeline.gate.events import CREATED, DONE, PARTS, Way
+from pipeline_guard.pipeline.gate.events import CREATED, DONE, ENDS, PARTS, Way
 from pipeline_guard.pipeline.gate.markers import Marker, Markers, Write
 from pipeline_guard.pipeline.gate.states import State
 from pipeline_guard.pipeline.model import GuardClear, Step
@@ -17,7 +17,6 @@ from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import names_in, strings_in
 from pipeline_guard.program.trees import walk
 
-_ENDS = DONE | {"response.cancelled", "response.completed", "response.failed"}
 _SPEECH = frozenset({"input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"})
 _ACTIVE_CODE = "conversation_already_has_active_response"
 _CORRELATES = re.compile(r"event_id|code|message|active|err_?type|error_?type", re.IGNORECASE)
@@ -65,7 +64,7 @@ class TrackingReader:
                     if write.idle is not True and way.events & CREATED and marker in held:
                         sets.append(place)
                         follows.add(marker)
-                    if write.idle is not False and way.events & _ENDS and marker in held:
+                    if write.idle is not False and way.events & ENDS and marker in held:
                         clears.append(place) if way.events & DONE else None
                         compared = self._compares(way, write, marker)
                         same_id = same_id and compared
@@ -89,7 +88,8 @@ class TrackingReader:
             if not named:
                 continue
             for func, _, change in self.markers.written(name):
-                if func.module is not trigger.module and func.owner_class is not trigger.owner_class:
+                own = func.owner_class is not None and func.owner_class is trigger.owner_class
+                if func.module is not trigger.module and not own:
                     continue
                 marker = self.markers.marker(change.place, State("falsy"), func)
                 if marker not in found:
@@ -116,11 +116,11 @@ class TrackingReader:
         return True
 
     def _follows_created(self, marker: Marker) -> bool:
-        return self.asks.follows(marker)[0]
+        return self.asks.follows(marker).begins
 
     def _stands_for_response(self, marker: Marker, trigger: Func) -> bool:
-        busy, idle, _ = self.asks.follows(marker)
-        return busy or (idle and bool(self.asks.marks(trigger, marker)))
+        follows = self.asks.follows(marker)
+        return follows.begins or bool(self.asks.marks(trigger, marker))
 
     def _holds_id(self, marker: Marker) -> bool:
         """Say whether a marker holds the id of the response, not only that there is one."""

@@ -1,0 +1,197 @@
+"""The test call of the contract: a caller with three answers, a model that asks for them, what the call has to show.
+
+The caller says «התקנת מנעול חכם», «בתל אביב» and «כן».  The simulated model asks for the service, for the city and for
+a confirmation, in this order, and asks again when it did not understand.  What it understands depends on the audio that
+arrived (``ear``), so an agent that doubles, loses or mixes up the caller's audio holds another conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline_guard.certify.ear import Ear
+from pipeline_guard.certify.faults import Fault
+from pipeline_guard.certify.frame_ledger import Arrivals, FrameLedger, Walk
+from pipeline_guard.certify.openai_simulator import OpenAISimulator
+from pipeline_guard.certify.realtime.facts import ResponseFacts
+from pipeline_guard.certify.realtime.script import Reply, Situation
+from pipeline_guard.certify.record import Record
+from pipeline_guard.certify.twilio.phone import Phone
+from pipeline_guard.certify.twilio_simulator import TwilioCall
+from pipeline_guard.certify.utterances import load_utterances
+
+# What the model says: before anything was understood, after the service, after the city, after the confirmation.
+LINES = (
+    "שלום, איזה שירות דרוש לך?",
+    "התקנת מנעול חכם. באיזו עיר?",
+    "בתל אביב. לקבוע ביקור?",
+    "נקבע. תודה ולהתראות.",
+)
+AGAIN = "לא שמעתי, אפשר לחזור?"
+_ACTIVE_ERROR = "conversation_already_has_active_response"
+
+
+def understood(heard: Sequence[str | None]) -> int:
+    """Return how many of the caller's answers were understood, each after the one before it."""
+    wanted = [utterance.text for utterance in load_utterances()]
+    count = 0
+    for text in heard:
+        if count < len(wanted) and text == wanted[count]:
+            count += 1
+    return count
+
+
+def model(situation: Situation) -> Reply:
+    """The script of the simulated model."""
+    count = understood(situation.heard)
+    if situation.heard and situation.news and situation.heard[-1] is None:
+        return Reply.say(AGAIN)
+    return Reply.say(LINES[count])
+
+
+async def caller(phone: Phone) -> None:
+    """The caller: waits for each question, answers it, and hangs up after the goodbye."""
+    await phone.listen()
+    for utterance in load_utterances():
+        phone.say(utterance.audio, utterance.text)
+        await phone.listen()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the call has to show; ``detail`` says what was seen."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass
+class Outcome:
+    """A finished call.  ``passed`` is whether every check did."""
+
+    checks: list[Check]
+    turns: int
+    responses: int
+    errors: list[str]
+    record: Record
+    arrivals: list[Arrivals] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the call passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that did not pass."""
+        return [check.name for check in self.checks if not check.passed]
+
+
+class ContractCall:
+    """The two simulators of one test call, sharing a record, a clock and a ledger.
+
+        test_call = ContractCall(seed=1)
+        async with test_call.openai:
+            … start the agent with test_call.openai.websocket_base_url …
+            outcome = await test_call.run(webhook="http://127.0.0.1:8000/incoming-call")
+
+    ``faults`` go to the side they belong to.
+    """
+
+    def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()) -> None:
+        self.seed, self.speed, self.faults = seed, speed, tuple(faults)
+        self.ledger = FrameLedger()
+        self.record = Record()
+        self._walks: dict[int, Walk] = {}
+        self.openai = OpenAISimulator(
+            script=model,
+            transcriber=Ear(self.ledger, [(u.text, u.audio) for u in load_utterances()]),
+            faults=self.faults,
+            seed=seed,
+            speed=speed,
+            record=self.record,
+            on_audio=self._arrived,
+        )
+        self.phone_call: TwilioCall | None = None
+
+    async def run(
+        self,
+        webhook: str | None = None,
+        *,
+        stream_url: str | None = None,
+        auth_token: str | None = None,
+        public_host: str | None = None,
+    ) -> Outcome:
+        """Call the agent and judge the call.  Raises CallFailed when no media stream comes about."""
+        self.phone_call = TwilioCall(
+            webhook,
+            caller,
+            stream_url=stream_url,
+            auth_token=auth_token,
+            public_host=public_host,
+            faults=self.faults,
+            seed=self.seed,
+            speed=self.speed,
+            record=self.record,
+            ledger=self.ledger,
+            clock=lambda: self.openai.now,
+        )
+        await self.phone_call.run()
+        return self.judge()
+
+    def judge(self) -> Outcome:
+        """Return what the call shows."""
+        assert self.phone_call is not None
+        arrivals = [walk.finish() for walk in self._walks.values()]
+        responses = [r for r in self.openai.responses if r.in_default and r.created_at is not None]
+        turns = self.openai.turns
+        active = [error for error in self.openai.errors if error["code"] == _ACTIVE_ERROR]
+        heard = [turn.heard.text for turn in turns]
+        checks = [
+            _audio_check(arrivals),
+            _answer_check([turn.item_id for turn in turns], responses),
+            _duplicate_check(responses),
+            Check("no active-response error", not active, f"{len(active)} such errors"),
+            Check(
+                "service, city and confirmation understood",
+                understood(heard) == len(load_utterances()) == len(heard),
+                ", ".join(text or f"not understood ({turn.heard.why})" for text, turn in zip(heard, turns, strict=True))
+                or "nothing was heard",
+            ),
+            Check(
+                "nothing that Twilio would report",
+                not self.phone_call.violations,
+                "; ".join(f"{v.code}: {v.text}" for v in self.phone_call.violations) or "no violations",
+            ),
+        ]
+        errors = [f"{error['code'] or error['type']}: {error['message']}" for error in self.openai.errors]
+        return Outcome(checks, len(turns), len(responses), errors, self.record, arrivals)
+
+    def _arrived(self, connection: int, audio: bytes, audio_format: str) -> None:
+        if audio_format == "audio/pcmu":
+            self._walks.setdefault(connection, Walk(self.ledger, starts_anywhere=True)).feed(audio)
+
+
+def _audio_check(arrivals: Sequence[Arrivals]) -> Check:
+    name = "every frame of the caller once and in order"
+    if not arrivals:
+        return Check(name, False, "no μ-law audio arrived; re-encoded audio cannot be told frame by frame")
+    return Check(name, all(a.is_exact for a in arrivals), "; ".join(map(str, arrivals)))
+
+
+def _answer_check(turns: Sequence[str], responses: Sequence[ResponseFacts]) -> Check:
+    counts = [sum(turn in response.covers for response in responses) for turn in turns]
+    answered = sum(count == 1 for count in counts)
+    return Check(
+        "every turn answered exactly once",
+        bool(turns) and answered == len(turns),
+        f"{answered} of {len(turns)} turns answered once, {counts.count(0)} never",
+    )
+
+
+def _duplicate_check(responses: Sequence[ResponseFacts]) -> Check:
+    # The first response is the greeting; it answers nobody.
+    empty = [response for response in responses[1:] if not response.covers]
+    return Check("no duplicate reply", not empty, f"{len(empty)} responses answer nothing new")

@@ -1,0 +1,127 @@
+"""What belongs to a lane besides its sites: its modules, those they import, and what the code there says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from pipeline_guard.facts import ir
+from pipeline_guard.pipeline.evidence import Evidence
+from pipeline_guard.pipeline.grouping import Group
+from pipeline_guard.program.calls import CallGraph
+from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.places import is_test
+from pipeline_guard.program.trees import walk
+
+QUIET = frozenset({"dormant", "example", "test"})
+_MAX_CLIMB = 200
+_IMPORTS_DEEP = 3  # a package's settings lie behind its __init__
+
+
+class Word:
+    """A string constant in running code: where it stands."""
+
+    __slots__ = ("end_line", "func", "line", "op", "text")
+
+    def __init__(self, text: str, func: Func, op: int | None, line: int, end_line: int) -> None:
+        self.text, self.func, self.op, self.line, self.end_line = text, func, op, line, end_line
+
+
+class Surroundings:
+    """The code around one lane.
+
+    ``modules`` hold sites of the lane, ``near`` also those that these import from: settings and names of events often
+    have a file of their own.
+    """
+
+    def __init__(self, group: Group, graph: CallGraph, evidence: Evidence) -> None:
+        self.graph = graph
+        self.program = graph.program
+        self.evidence = evidence
+        own = [hop.func.module for hop in group.hops] + [config.func.module for config in group.configs]
+        self.modules = list(dict.fromkeys(own))
+
+    @cached_property
+    def near(self) -> list[Module]:
+        found = dict.fromkeys(self.modules)
+        level = list(self.modules)
+        for _ in range(_IMPORTS_DEEP):
+            level = [other for module in level for other in self._imports_of(module) if other not in found]
+            found.update(dict.fromkeys(level))
+        return [module for module in found if not is_test(module)]
+
+    def _imports_of(self, module: Module) -> list[Module]:
+        return [other for f in module.functions for imp in f.ir.imports for other in self._imported(module, imp)]
+
+    def _imported(self, module: Module, imp: ir.Import) -> Iterator[Module]:
+        dotted = [imp.module] if imp.attr in (None, "*") else [imp.module, f"{imp.module}.{imp.attr}".lstrip(".")]
+        for name in dotted:
+            rel = self.program.find(name, module, imp.level)
+            if rel is not None and rel in self.program.modules:
+                yield self.program.modules[rel]
+
+    @cached_property
+    def words(self) -> dict[str, list[Word]]:
+        """Text → the places of that string constant in code that runs, in the lane's files and those near them."""
+        found: dict[str, list[Word]] = {}
+        for module in self.near:
+            for func in module.functions:
+                for word in _words_of(func):
+                    found.setdefault(word.text, []).append(word)
+            for cls in module.classes:
+                for field in cls.ir.fields:
+                    for text in _strings(field.value) if field.value is not None else ():
+                        found.setdefault(text, []).append(Word(text, cls.scope, None, field.line, field.line))
+        return found
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """The dotted names of all that the lane's own files import."""
+        return frozenset(name for module in self.modules for name in module.imported)
+
+    def runs(self, func: Func, op: int | None) -> bool:
+        """Say whether an operation runs during calls, or before them; a module's own code runs when it is loaded."""
+        if op is not None and func.is_dead(op):
+            return False
+        if func.index == 0 or self.evidence.context_at(func, op, None) not in QUIET:
+            return True
+        if self.evidence.reach.flags.closed(func, op or 0) is not None:
+            return False
+        return self._is_called(func)
+
+    def _is_called(self, func: Func) -> bool:
+        """Say whether running code calls a function that leads to no event, and so to nothing that was followed."""
+        seen = {func}
+        stack = [func]
+        while stack and len(seen) < _MAX_CLIMB:
+            current = stack.pop()
+            if current.is_property or current.name in ("__init__", "__post_init__", "__aenter__", "__enter__"):
+                return True  # called without its name
+            for edge in list(self.graph.calls_of(current)):
+                caller = edge.caller
+                if edge.kind == "escape" or caller in seen or is_test(caller.module):
+                    continue
+                seen.add(caller)
+                if caller.index == 0 or self.evidence.context_at(caller, edge.op, None) not in QUIET:
+                    return True
+                stack.append(caller)
+        return False
+
+
+def _words_of(func: Func) -> Iterator[Word]:
+    for index, op in enumerate(func.ir.ops):
+        if func.is_dead(index):
+            continue
+        for node in (op.value, *op.targets):
+            for text in _strings(node) if node is not None else ():
+                yield Word(text, func, index, op.line, op.line if op.kind == "test" else op.end_line)
+    for block in func.ir.blocks:
+        if block.kind == "case" and block.test is not None:
+            for text in _strings(block.test):
+                yield Word(text, func, None, block.line, block.line)
+
+
+def _strings(node: ir.Expr) -> Iterator[str]:
+    for current in walk(node):
+        if type(current) is ir.Const and isinstance(current.value, str):
+            yield current.value
