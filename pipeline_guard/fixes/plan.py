@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes import audio, engines, guards, responses, sessions
+from pipeline_guard.fixes import aids, audio, engines, guards, responses, sessions
 from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.rulebook import find_rule
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
-FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS, **engines.FIXERS}
+FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS, **engines.FIXERS, **aids.FIXERS}
 
 
 def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit], list[Refusal]]:

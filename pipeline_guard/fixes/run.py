@@ -47,26 +47,30 @@ def fix(
     ``approve`` is asked for each unit, with the program before and after it alone.
     """
     done: list[Done] = []
-    refused: dict[tuple[str, ...], Refusal] = {}
-    waiting: dict[tuple[str, ...], Unit] = {}
+    failed: dict[tuple[str, ...], Refusal] = {}
+    refused: list[Refusal] = []
+    waiting: list[Unit] = []
     declined: set[Unit] = set()
     for _ in range(MAX_ROUNDS):
-        units, refusals = plan(program, wanted)
-        waiting = {unit.mends: unit for unit in units if unit.safety == "unsafe" and not unsafe}
-        units = [unit for unit in units if unit.mends not in waiting and unit not in declined]
-        refused = {refusal.mends: refusal for refusal in refusals} | {
-            key: value for key, value in refused.items() if any(f.fingerprint in key for f in program.findings)
-        }
-        units = [unit for unit in units if unit.mends not in refused]
+        units, refused = plan(program, wanted)
+        waiting = [unit for unit in units if unit.safety == "unsafe" and not unsafe]
+        units = [unit for unit in units if unit not in waiting and unit not in declined and unit.mends not in failed]
+        # The aids describe the pipeline, so they wait until it is what they say.
+        units = [unit for unit in units if not _is_late(unit)] or units
         if approve is not None:
             units = _approved(program, units, approve, declined)
-        accepted, after, failed = _apply(program, units)
-        refused.update({refusal.mends: refusal for refusal in failed})
-        if not accepted:
+        if not units:
             break
+        accepted, program, trouble = _apply(program, units)
+        failed.update({refusal.mends: refusal for refusal in trouble})
         done += [Done(unit, unit.operations[0].path, unit.operations[0].line) for unit in accepted]
-        program = after
-    return Outcome(program, done, list(refused.values()), list(waiting.values()))
+    left = {finding.fingerprint for finding in program.findings}
+    refused += [refusal for key, refusal in failed.items() if left & set(key)]
+    return Outcome(program, done, refused, waiting)
+
+
+def _is_late(unit: Unit) -> bool:
+    return unit.rule.startswith(("PG5", "PG106"))
 
 
 def _approved(program: Program, units: list[Unit], approve: Approve, declined: set[Unit]) -> list[Unit]:
