@@ -11,7 +11,7 @@ from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.new_queue import PIPELINE_LOG
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.responses import GREETING_LOG
-from pipeline_guard.fixes.scope import find_function, method_around, self_name
+from pipeline_guard.fixes.scope import find_function, functions_around, method_around, self_name
 from pipeline_guard.fixes.surplus import logger_of
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
 from pipeline_guard.pipeline.model import Aid, Lane
@@ -54,18 +54,24 @@ def _function(program: Program, path: str, line: int, symbol: str) -> tuple[Tree
 def pipeline_map(program: Program, finding: Finding) -> Iterator[Unit]:
     """Draw the one pipeline in the handler, where it is what the code does."""
     lane, aid = _aid(program, finding)
-    first = next((each for each in lane.senders if each.canonical), None)
-    rivals = [each for each in lane.senders if each.rival and not each.canonical]
-    if first is None or first.queue is None or rivals:
-        raise CannotRewrite("the code has no single path with a queue yet that the map would show", "fix the audio first")
+    _refuse_untruth(lane)
     _, function = _function(program, aid.belongs.path, aid.belongs.line, aid.belongs.symbol)
     operation = Insert(aid.belongs.path, first_line(function), MAP, inside=True)
     yield _unit(finding, (operation,), f"draws the one pipeline in {function.name}()")
 
 
+def _refuse_untruth(lane: Lane) -> None:
+    """Raise where the code has no single path with a queue yet: a map or a log line that says so would be a lie."""
+    first = next((each for each in lane.senders if each.canonical), None)
+    rivals = [each for each in lane.senders if not each.canonical and (each.rival or each.takes_frames)]
+    if first is None or first.queue is None or rivals:
+        raise CannotRewrite("the code has no single path with a queue yet, so this would not be true", "fix the audio first")
+
+
 def pipeline_log(program: Program, finding: Finding) -> Iterator[Unit]:
     """Let the sender loop say that it starts."""
-    _, aid = _aid(program, finding)
+    lane, aid = _aid(program, finding)
+    _refuse_untruth(lane)
     path = aid.belongs.path
     _, function = _function(program, path, aid.belongs.line, aid.belongs.symbol)
     operations, logger = need(program, path, logger=True)
@@ -100,51 +106,53 @@ def status_log(program: Program, finding: Finding) -> Iterator[Unit]:
     if sender is None or sender.symbol != aid.belongs.symbol and aid.belongs.path != sender.path:
         raise CannotRewrite("there is no sender loop that could log it", _BY_HAND)
     tree, function = _function(program, sender.path, sender.line, sender.symbol)
-    found = method_around(tree, function)
-    own = self_name(function)
-    if found is None or found[1] is not function or own is None:
-        raise CannotRewrite("the sender loop is no method, so it has nowhere to keep its counters", _BY_HAND)
-    owner = found[0]
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
     loops = [each for each in function.body if isinstance(each, (ast.While, ast.AsyncFor, ast.For))]
-    if init is None or len(loops) != 1:
-        raise CannotRewrite("the sender loop has a form that was not foreseen", _BY_HAND)
-    send = loops[0].body[-1]
+    send = loops[0].body[-1] if len(loops) == 1 else None
     if not isinstance(send, ast.Expr) or send.lineno not in {step.line for step in sender.sites}:
-        raise CannotRewrite("the loop does more behind its send", _BY_HAND)
-    stored = _stored(owner)
-    instance = self_name(init) or "self"
+        raise CannotRewrite("the sender loop does more than take a frame and send it", _BY_HAND)
     operations, logger = need(program, sender.path, "time", logger=True)
     if logger.braces:
         raise CannotRewrite("its logger does not take the contract's form of the line", _BY_HAND)
-    fresh = [name for name in ("stats_audio_sent", "stats_audio_blocked") if name not in stored]
-    lines = [f"{instance}.{name} = 0" for name in fresh] + [f"{instance}.status_logged_at = 0.0"]
-    blocked = "stats_audio_blocked"
-    values = [
-        f"{own}.stats_audio_sent, {own}.{blocked}, {_value(own, stored, 'active_response_id')},",
-        f"{_value(own, stored, 'is_ai_speaking')}, {_value(own, stored, 'user_has_spoken')},",
-    ]
-    count = [f"{own}.stats_audio_sent += 1"] if "stats_audio_sent" in fresh else []
+    home, prefix, names = _counters(tree, function)
+    fresh = [f"{name} = 0" for name in ("stats_audio_sent", "stats_audio_blocked") if name not in names]
+    lines = (*(f"{prefix}{each}" for each in fresh), f"{prefix}status_logged_at = 0.0")
+    own = [f"{prefix}{name}" if name in names else "None" for name in ("active_response_id", "is_ai_speaking", "user_has_spoken")]
     status = (
-        *count,
-        f"if time.monotonic() - {own}.status_logged_at >= {STATUS_SECONDS}:",
-        f"    {own}.status_logged_at = time.monotonic()",
+        *([f"{prefix}stats_audio_sent += 1"] if "stats_audio_sent" not in names else []),
+        f"if time.monotonic() - {prefix}status_logged_at >= {STATUS_SECONDS}:",
+        f"    {prefix}status_logged_at = time.monotonic()",
         f"    {logger}.info(",
         '        "[PIPELINE STATUS] sent=%d blocked=%d | active_response=%s | ai_speaking=%s | user_has_spoken=%s",',
-        *(f"        {value}" for value in values),
+        f"        {prefix}stats_audio_sent, {prefix}stats_audio_blocked, {', '.join(own)},",
         "    )",
     )
-    operations.append(Insert(sender.path, first_line(init), tuple(lines), end=True))
+    inside = home is function
+    operations.append(Insert(sender.path, first_line(home), lines, inside=inside, end=not inside))
     operations.append(Insert(sender.path, first_line(send), status, after=True))
     yield _unit(finding, operations, f"{function.name}() logs the status every {STATUS_SECONDS} s")
 
 
+def _counters(tree: Tree, function: FunctionNode) -> tuple[FunctionNode, str, set[str]]:
+    """Return where a loop keeps its counters, what stands before their names, and the names that are there already.
+
+    A method keeps them on its instance, any other function in its own variables.
+    """
+    found, own = method_around(tree, function), self_name(function)
+    if found is not None and found[1] is function and own is not None:
+        for each in found[0].body:
+            if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+                return each, f"{own}.", _stored(found[0])
+        raise CannotRewrite(f"{found[0].name} has no __init__ for the counters", _BY_HAND)
+    around = functions_around(tree, function)[1:]
+    return function, "", {name for each in around for name in _local_names(each)}
+
+
+def _local_names(function: FunctionNode) -> set[str]:
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
 def _stored(owner: ast.ClassDef) -> set[str]:
     return {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
-
-
-def _value(own: str, stored: set[str], name: str) -> str:
-    return f"{own}.{name}" if name in stored else "None"
 
 
 def printed(program: Program, finding: Finding) -> Iterator[Unit]:

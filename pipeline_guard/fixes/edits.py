@@ -69,6 +69,13 @@ class Wrap(msgspec.Struct, frozen=True, tag=True):
     behind: tuple[str, ...]
 
 
+class Remove(msgspec.Struct, frozen=True, tag=True):
+    """Take away the statement at a line, which nothing needs any more; its comments stay."""
+
+    path: str
+    line: int
+
+
 class Substitute(msgspec.Struct, frozen=True, tag=True):
     """Put text in the place of an expression.  ``line``, ``column`` to ``end_line``, ``end_column`` (exclusive)."""
 
@@ -80,7 +87,7 @@ class Substitute(msgspec.Struct, frozen=True, tag=True):
     code: str
 
 
-Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Substitute]  # noqa: UP007 - msgspec reads it
+Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Remove, Substitute]  # noqa: UP007 - msgspec reads it
 
 
 class Unit(NamedTuple):

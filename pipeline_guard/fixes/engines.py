@@ -109,6 +109,9 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
         operation, words = _written(tree, site)
     said = f": {words}" if words else ""
     why = f"the stream opens at once; the caller no longer hears Twilio's voice first{said}"
+    lane = program.lanes.get(finding.lane)
+    if lane is not None and not any(each.kind == "response_create" and each.trigger == "greeting" for each in lane.sites):
+        why += '; nothing else greets yet: call trigger_response("GREETING") when the session is ready'
     yield Unit((operation,), finding.rule, "unsafe", why, (finding.fingerprint,))
 
 

@@ -71,7 +71,7 @@ def _in_event(tree: Tree, call: ast.Call) -> ast.expr | None:
                 if value is not None:
                     return value
             elif isinstance(node, ast.Name):
-                event = _local_event(tree, call, node.id)
+                event = local_event(tree, call, node.id)
                 value = _audio_of(event) if event is not None else None
                 if value is not None:
                     return value
@@ -85,7 +85,8 @@ def _audio_of(event: ast.Dict) -> ast.expr | None:
     return None
 
 
-def _local_event(tree: Tree, place: ast.AST, name: str) -> ast.Dict | None:
+def local_event(tree: Tree, place: ast.AST, name: str) -> ast.Dict | None:
+    """Return the dict that a local name is given, where it is given one only."""
     for function in functions_around(tree, place):
         found = [
             node.value

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Substitute, Unit, Wrap
+from pipeline_guard.fixes.needed import need
+from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reader import Reader, main_reader, readers
 from pipeline_guard.fixes.scope import functions_around, method_around, self_name
@@ -21,10 +23,73 @@ BY_HAND = (
 
 
 def without_guard(program: Program, finding: Finding) -> Iterator[Unit]:
-    """Give a pipeline whose send asks nothing a trigger with a guard."""
-    from pipeline_guard.fixes.new_trigger import add_trigger
+    """Give a pipeline whose send asks nothing a trigger with a guard, or its trigger the guard."""
+    from pipeline_guard.fixes.new_trigger import NAME, add_trigger
 
-    yield from add_trigger(program, finding)
+    lane = program.lanes.get(finding.lane)
+    trigger = canonical_trigger(lane) if lane is not None else None
+    if lane is not None and trigger is not None and trigger.symbol.rpartition(".")[2] == NAME:
+        yield _guarded(program, lane, trigger, finding)
+    else:
+        yield from add_trigger(program, finding)
+
+
+def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -> Unit:
+    """Return the unit that puts guard, mark and bookkeeping into a trigger that sends whatever happens."""
+    from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
+
+    tree = program.tree(trigger.path)
+    function, own = _method(tree, trigger)
+    send = _send(program, lane, trigger, function)
+    event = _event(tree, send, function)
+    owner, init = _room(tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked"))
+    reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+    receiver = receiver_at(program, trigger.path, owner, reader)
+    if receiver is None:
+        raise CannotRewrite("where events are read, the session is not at hand", BY_HAND)
+    if "reason" not in {each.arg for each in function.args.args}:
+        raise CannotRewrite(f"{trigger.symbol}() takes no reason that the guard could log", BY_HAND)
+    operations, logger = need(program, trigger.path, logger=True)
+    lines: list[str] = []
+    for marker in (f"{own}.active_response_id", f"{own}.pending_response"):
+        lines += [f"if {marker} is not None:", *(f"    {line}" for line in warning(logger, marker)), "    return"]
+    operations += [
+        Insert(trigger.path, first_line(init), state_lines(self_name(init) or "self", ("deferred_response",)), end=True),
+        Insert(trigger.path, first_line(function), tuple(lines), inside=True),
+        *_marked(tree, trigger.path, send, event, own),
+        bookkeeping(reader, f"{receiver}.", None, None),
+    ]
+    why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
+    return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _room(tree: Tree, function: FunctionNode, names: tuple[str, ...]) -> tuple[ast.ClassDef, ast.FunctionDef]:
+    """Return the class of a method and its constructor; raises where the class uses some of the names already."""
+    found = method_around(tree, function)
+    assert found is not None
+    owner = found[0]
+    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    if init is None or any(isinstance(node, ast.Attribute) and node.attr in names for node in ast.walk(owner)):
+        raise CannotRewrite(f"{owner.name} has no room for the mark", BY_HAND)
+    return owner, init
+
+
+def _marked(tree: Tree, path: str, send: ast.Call, event: ast.Dict, own: str) -> tuple[Operation, ...]:
+    """Return the edits that mark a request before it is sent, and give the mark up where the send fails."""
+    mark, value = f"{own}.pending_response", event.values[-1]
+    return (
+        Wrap(
+            path,
+            first_line(tree.statement_of(send)),
+            (
+                f"{own}.responses_asked += 1",
+                f'{mark} = f"response_{{{own}.responses_asked}}"  # set before anything else can run',
+                "try:",
+            ),
+            ("except BaseException:", f"    {mark} = None", "    raise"),
+        ),
+        _replace(tree, path, value, f'{tree.text(value)}, "event_id": {mark}'),
+    )
 
 
 def race(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -41,18 +106,11 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     check = _early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(tree, send, function)
-    owner = method_around(tree, function)
-    assert owner is not None
-    init = next((each for each in owner[0].body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
-    if init is None or any(
-        isinstance(node, ast.Attribute) and node.attr in ("pending_response", "responses_asked") for node in ast.walk(owner[0])
-    ):
-        raise CannotRewrite(f"{owner[0].name} has no room for the mark", BY_HAND)
+    _, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
     instance = self_name(init) or "self"
     mark = f"{own}.pending_response"
     test = tree.text(check.test)
-    value = event.values[-1]
     operations: tuple[Operation, ...] = (
         Insert(
             trigger.path,
@@ -64,17 +122,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
             end=True,
         ),
         _replace(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
-        Wrap(
-            trigger.path,
-            first_line(tree.statement_of(send)),
-            (
-                f"{own}.responses_asked += 1",
-                f'{mark} = f"response_{{{own}.responses_asked}}"  # set before anything else can run',
-                "try:",
-            ),
-            ("except BaseException:", f"    {mark} = None", "    raise"),
-        ),
-        _replace(tree, trigger.path, value, f'{tree.text(value)}, "event_id": {mark}'),
+        *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix)),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"

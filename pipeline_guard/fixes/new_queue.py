@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Reroute, Unit, Wrap
-from pipeline_guard.fixes.frames import frame_at
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Remove, Reroute, Unit, Wrap
+from pipeline_guard.fixes.frames import frame_at, local_event
 from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import find_function, functions_around, method_around, names_in_scope, self_name
+from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
 from pipeline_guard.pipeline.model import Lane, Sender, Site
 
@@ -36,6 +37,7 @@ class Send(NamedTuple):
     item: str
     name: str
     lines: tuple[str, ...]
+    unused: ast.stmt | None = None
 
 
 def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) -> Iterator[Unit]:
@@ -48,7 +50,7 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
         for each in lane.sites
         if each.kind == "audio_send" and (each.path, each.line) == (step.path, step.line)
     ]
-    send = _send(program, sites)
+    send = _send(program, lane, sites)
     inner = _per_frame(program, lane, sender, send)
     operations: list[Operation] = []
     if inner is not None:
@@ -65,7 +67,7 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     yield Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
 
 
-def _send(program: Program, sites: list[Site]) -> Send:
+def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
     if len(sites) != 1:
         raise CannotRewrite("the handler sends audio in several places", BY_HAND)
     site = sites[0]
@@ -80,9 +82,14 @@ def _send(program: Program, sites: list[Site]) -> Send:
     statement = tree.statement_of(call)
     if not isinstance(statement, ast.Expr) or not tree.stands_alone(statement):
         raise CannotRewrite("it is no statement with lines of its own", BY_HAND)
-    item = _item(call)
-    name = item.id if isinstance(item, ast.Name) else "payload"
+    frame = frame_at(program, lane, site)
+    within = frame is not None and any(node is frame.value for node in ast.walk(call))
+    item = frame.value if frame is not None and within else _item(call)
     text, start = tree.text(call), tree.start(call)
+    event = local_event(tree, call, item.id) if isinstance(item, ast.Name) else None
+    if event is not None and frame is not None and any(node is frame.value for node in ast.walk(event)):
+        return _of_event(tree, site, call, around[0], item, event, frame.value)
+    name = item.id if isinstance(item, ast.Name) else "payload"
     inside = text[: tree.start(item) - start] + name + text[tree.end(item) - start :]
     if '"""' in text or "'''" in text:
         raise CannotRewrite("it holds a text of several lines", BY_HAND)
@@ -92,6 +99,29 @@ def _send(program: Program, sites: list[Site]) -> Send:
     margin = tree.indentation(statement.lineno)
     lines = tuple(line.removeprefix(margin).rstrip() for line in inside.replace("\r\n", "\n").split("\n"))
     return Send(site, tree, call, around[0], tree.text(item), name, lines)
+
+
+def _of_event(
+    tree: Tree, site: Site, call: ast.Call, function: FunctionNode, name: ast.expr, event: ast.Dict, audio: ast.expr
+) -> Send:
+    """Return a send whose event is built before: the loop builds it, and the audio alone goes onto the queue."""
+    assert isinstance(name, ast.Name)
+    start = tree.start(event)
+    text = tree.text(event)
+    text = text[: tree.start(audio) - start] + "payload" + text[tree.end(audio) - start :]
+    compact = " ".join(line.strip() for line in lines_of(text)).replace(", }", "}").replace("{ ", "{").replace(" }", "}")
+    begin = tree.start(call)
+    whole = tree.text(call)
+    line = whole[: tree.start(name) - begin] + compact + whole[tree.end(name) - begin :]
+    try:
+        ast.parse(line)
+    except SyntaxError:
+        raise CannotRewrite("the event it sends could not be written in one line", BY_HAND) from None
+    if "\n" in line or "#" in text:
+        raise CannotRewrite("the event it sends could not be written in one line", BY_HAND)
+    used = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == name.id]
+    statement = tree.statement_of(event)
+    return Send(site, tree, call, function, tree.text(audio), "payload", (line,), statement if len(used) == 2 else None)
 
 
 def _item(call: ast.Call) -> ast.expr:
@@ -129,7 +159,7 @@ def _per_frame(program: Program, lane: Lane, sender: Sender, send: Send) -> Send
         return None
     if len(inner) != 1:
         raise CannotRewrite(f"{symbol}() sends audio in several places", BY_HAND)
-    deeper = _send(program, inner)
+    deeper = _send(program, lane, inner)
     further = _per_frame(program, lane, sender, deeper)
     return further or deeper
 
@@ -241,7 +271,9 @@ def _loop_body(send: Send, queue: str, logger: str) -> tuple[str, ...]:
 
 def _puts(send: Send, queue: str) -> list[Operation]:
     statement = send.tree.statement_of(send.call)
+    gone = [Remove(send.site.path, send.unused.lineno)] if send.unused is not None else []
     return [
+        *gone,
         Insert(
             send.site.path,
             statement.lineno,

@@ -144,13 +144,13 @@ def _home(
             classes.setdefault(id(method[0]), []).append((sending, method[0], own))
     for group in sorted(classes.values(), key=len, reverse=True):
         sending, owner, own = group[0]
-        receiver = _state_at_reader(program, sending, owner, reader)
+        receiver = receiver_at(program, sending.site.path, owner, reader)
         if receiver is not None:
             return _in_class(program, lane, sending, owner, own, reader, receiver)
     return _in_handler(program, sendings, reader)
 
 
-def _state_at_reader(program: Program, sending: Sending, owner: ast.ClassDef, reader: Reader) -> str | None:
+def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader) -> str | None:
     """Return the expression by which the reader reaches an instance of the class, or None."""
     tree = program.tree(reader.path)
     method = method_around(tree, reader.function)
@@ -158,7 +158,7 @@ def _state_at_reader(program: Program, sending: Sending, owner: ast.ClassDef, re
         own = self_name(method[1])
         if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
             return own
-    if knows_class(tree, reader.path, owner.name, sending.site.path):
+    if knows_class(tree, reader.path, owner.name, path):
         return instance_at(tree, reader.statement, owner.name)
     return None
 
@@ -177,7 +177,7 @@ def _in_class(
         raise CannotRewrite(f"{owner.name} has names already that the trigger would use", BY_HAND)
     if init is not None:
         instance = self_name(init) or "self"
-        lines = tuple(f"{instance}.{name}{_annotation(name)} = {value}{_remark(note)}" for name, value, note in stored)
+        lines = state_lines(instance, tuple(each[0] for each in _STATE if each not in stored))
         operations.append(Insert(path, first_line(init), lines, end=True))
     else:
         lines = tuple(f"{name} = {value}{_remark(note)}" for name, value, note in stored)
@@ -185,8 +185,15 @@ def _in_class(
     head = f"async def {NAME}({own}, reason: str, response: \"dict | None\" = None) -> None:"
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
-    operations.append(_bookkeeping(program, reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
+    operations.append(bookkeeping(reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
     return target, operations
+
+
+def state_lines(instance: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the lines of a constructor that give the trigger's state its first values."""
+    return tuple(
+        f"{instance}.{name}{_annotation(name)} = {value}{_remark(note)}" for name, value, note in _STATE if name not in without
+    )
 
 
 def program_has(tree: Tree, owner: ast.ClassDef, name: str) -> bool:
@@ -242,7 +249,7 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     if home is not reader.function:
         names = ", ".join(name for name, _, _ in _STATE[:3])
         operations.append(Insert(path, first_line(reader.function), (f"nonlocal {names}",), inside=True))
-    operations.append(_bookkeeping(program, reader, "", None, NAME))
+    operations.append(bookkeeping(reader, "", None, NAME))
     return target, operations
 
 
@@ -334,7 +341,7 @@ def warning(logger: Logger, marker: str) -> list[str]:
     return [f"{logger}.warning(", f'    "{text}",', f"    {marker}, reason,", ")"]
 
 
-def _bookkeeping(program: Program, reader: Reader, prefix: str, kept: str | None, trigger: str) -> Operation:
+def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | None) -> Insert:
     """Return the lines that follow response.created, response.done and a refusal, before events are told apart."""
     event = reader.event
     identity = f"{event}.response.id" if reader.typed else f'{event}["response"]["id"]'
@@ -350,7 +357,7 @@ def _bookkeeping(program: Program, reader: Reader, prefix: str, kept: str | None
             f'elif {reader.kind} == "response.done" and {identity} == {prefix}active_response_id:',
             f"    {prefix}active_response_id = None",
         ]
-        if isinstance(reader.function, ast.AsyncFunctionDef):
+        if trigger is not None and isinstance(reader.function, ast.AsyncFunctionDef):
             lines += [
                 f"    if {prefix}deferred_response is not None:",
                 f"        waiting, {prefix}deferred_response = {prefix}deferred_response, None",

@@ -202,7 +202,10 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
 def _removed(program: Program, site: Site, finding: Finding, why: str) -> Unit:
     operation = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
     if isinstance(operation, NoOpCall) and site.role != "primitive":
-        _refuse_callback(program, site)
+        lane = program.lanes.get(finding.lane)
+        trigger = canonical_trigger(lane) if lane is not None else None
+        if trigger is None or site.callee != f"{trigger.path}:{trigger.symbol}":
+            _refuse_callback(program, site)
     return Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
 
 

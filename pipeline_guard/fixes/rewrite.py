@@ -17,6 +17,7 @@ from pipeline_guard.fixes.edits import (
     NoOpBody,
     NoOpCall,
     Operation,
+    Remove,
     Replacement,
     Reroute,
     Substitute,
@@ -58,6 +59,11 @@ class Rewriter:
             )
         elif isinstance(operation, Insert):
             self._insert(operation)
+        elif isinstance(operation, Remove):
+            gone = self.tree.statement_at(operation.line)
+            if gone is None or not self.tree.stands_alone(gone):
+                raise CannotRewrite("the statement shares its line with other code")
+            self.removed.setdefault(gone, ())
         elif isinstance(operation, Wrap):
             self._wrap(operation)
         elif isinstance(operation, Substitute):
@@ -147,6 +153,8 @@ class Rewriter:
         lines = [*comments_in(text), *self._comments(statement), *effects]
         if not effects and self._leaves_nothing(statement):
             lines.append("pass")
+        if not lines:
+            return Replacement(start, end, "")
         ending = newline if text.endswith(("\n", "\r")) else ""
         return Replacement(start, end, newline.join(indentation + line for line in lines) + ending)
 
