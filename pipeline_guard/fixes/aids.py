@@ -36,7 +36,10 @@ _KINDS = {"PG501": "map", "PG502": "pipeline_log", "PG503": "status_log", "PG504
 def _aid(program: Program, finding: Finding) -> tuple[Lane, Aid]:
     lane = program.lanes.get(finding.lane)
     for aid in lane.aids if lane is not None else ():
-        if aid.kind == _KINDS.get(finding.rule, aid.kind) and (aid.place.path, aid.place.line) == (finding.path, finding.line):
+        if aid.kind == _KINDS.get(finding.rule, aid.kind) and (aid.place.path, aid.place.line) == (
+            finding.path,
+            finding.line,
+        ):
             if finding.rule == "PG505" or aid.state == "missing":
                 assert lane is not None
                 return lane, aid
@@ -65,7 +68,9 @@ def _refuse_untruth(lane: Lane) -> None:
     first = next((each for each in lane.senders if each.canonical), None)
     rivals = [each for each in lane.senders if not each.canonical and (each.rival or each.takes_frames)]
     if first is None or first.queue is None or rivals:
-        raise CannotRewrite("the code has no single path with a queue yet, so this would not be true", "fix the audio first")
+        raise CannotRewrite(
+            "the code has no single path with a queue yet, so this would not be true", "fix the audio first"
+        )
 
 
 def pipeline_log(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -87,7 +92,9 @@ def greeting_log(program: Program, finding: Finding) -> Iterator[Unit]:
     sites = [
         each
         for each in lane.sites
-        if each.kind == "response_create" and (each.path, each.line) == (path, line) and tree.calls_at(line, each.column)
+        if each.kind == "response_create"
+        and (each.path, each.line) == (path, line)
+        and tree.calls_at(line, each.column)
     ]
     if not sites:
         raise CannotRewrite("the call that creates the greeting was not found", _BY_HAND)
@@ -116,7 +123,10 @@ def status_log(program: Program, finding: Finding) -> Iterator[Unit]:
     home, prefix, names = _counters(tree, function)
     fresh = [f"{name} = 0" for name in ("stats_audio_sent", "stats_audio_blocked") if name not in names]
     lines = (*(f"{prefix}{each}" for each in fresh), f"{prefix}status_logged_at = 0.0")
-    own = [f"{prefix}{name}" if name in names else "None" for name in ("active_response_id", "is_ai_speaking", "user_has_spoken")]
+    own = [
+        f"{prefix}{name}" if name in names else "None"
+        for name in ("active_response_id", "is_ai_speaking", "user_has_spoken")
+    ]
     status = (
         *([f"{prefix}stats_audio_sent += 1"] if "stats_audio_sent" not in names else []),
         f"if time.monotonic() - {prefix}status_logged_at >= {STATUS_SECONDS}:",
@@ -152,7 +162,9 @@ def _local_names(function: FunctionNode) -> set[str]:
 
 
 def _stored(owner: ast.ClassDef) -> set[str]:
-    return {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    return {
+        node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def printed(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -168,7 +180,9 @@ def printed(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("the print has options that a logger does not take", "write it with logger.info")
     operations, logger = need(program, finding.path, logger=True)
     call = calls[0]
-    operations.append(Reroute(finding.path, call.lineno, tree.column(call), f"{logger}.info({tree.text(call.args[0])})", awaits=False))
+    operations.append(
+        Reroute(finding.path, call.lineno, tree.column(call), f"{logger}.info({tree.text(call.args[0])})", awaits=False)
+    )
     yield _unit(finding, operations, "the line goes to the log")
 
 
@@ -180,11 +194,17 @@ def unbounded(program: Program, finding: Finding) -> Iterator[Unit]:
     """Bound the queue of the caller's audio, and let a full one lose its oldest frame."""
     lane = program.lanes.get(finding.lane)
     queue = next(
-        (each for each in (lane.queues if lane is not None else ()) if (each.path, each.line) == (finding.path, finding.line)),
+        (
+            each
+            for each in (lane.queues if lane is not None else ())
+            if (each.path, each.line) == (finding.path, finding.line)
+        ),
         None,
     )
     if queue is None or not queue.type.endswith("Queue") or not queue.producers:
-        raise CannotRewrite("who fills the queue was not found", "give it a maxsize and take out the oldest frame when full")
+        raise CannotRewrite(
+            "who fills the queue was not found", "give it a maxsize and take out the oldest frame when full"
+        )
     tree = program.tree(queue.path)
     makers = [each for each in tree.calls_on_line(queue.line) if not each.args and not each.keywords]
     makers = [each for each in makers if tree.text(each.func).endswith("Queue")]
@@ -200,8 +220,15 @@ def unbounded(program: Program, finding: Finding) -> Iterator[Unit]:
             if isinstance(each.func, ast.Attribute) and each.func.attr == "put_nowait"
         ]
         statement = home.statement_of(puts[0]) if puts else None
-        if len(puts) != 1 or not isinstance(statement, ast.Expr) or not home.stands_alone(statement) or is_docstring(statement):
-            raise CannotRewrite(f"the put at {step.path}:{step.line} would have to make room first", "make room by hand")
+        if (
+            len(puts) != 1
+            or not isinstance(statement, ast.Expr)
+            or not home.stands_alone(statement)
+            or is_docstring(statement)
+        ):
+            raise CannotRewrite(
+                f"the put at {step.path}:{step.line} would have to make room first", "make room by hand"
+            )
         assert isinstance(puts[0].func, ast.Attribute)
         receiver = home.text(puts[0].func.value)
         if _makes_room(home, statement, receiver):
@@ -210,7 +237,10 @@ def unbounded(program: Program, finding: Finding) -> Iterator[Unit]:
             Insert(
                 step.path,
                 first_line(statement),
-                (f"if {receiver}.full():", f"    {receiver}.get_nowait()  # a slow socket costs the oldest frame, never the call"),
+                (
+                    f"if {receiver}.full():",
+                    f"    {receiver}.get_nowait()  # a slow socket costs the oldest frame, never the call",
+                ),
             )
         )
     why = "the queue holds 5 s of frames, and a full one loses its oldest instead of growing"
@@ -229,7 +259,9 @@ def not_awaited(program: Program, finding: Finding) -> Iterator[Unit]:
     if not calls or not isinstance(tree.parents[calls[0]], ast.Expr):
         raise CannotRewrite("it is no statement of its own", "await it")
     operation = Reroute(finding.path, calls[0].lineno, tree.column(calls[0]), tree.text(calls[0]))
-    yield Unit((operation,), finding.rule, "unsafe", "the coroutine is awaited, so that it runs", (finding.fingerprint,))
+    yield Unit(
+        (operation,), finding.rule, "unsafe", "the coroutine is awaited, so that it runs", (finding.fingerprint,)
+    )
 
 
 FIXERS = {

@@ -31,7 +31,9 @@ def past_the_queue(program: Program, finding: Finding) -> Iterator[Unit]:
         yield from add_queue(program, lane, sender, finding)
         return
     if not sender.rival:
-        raise CannotRewrite(f"it runs in calls in which {first.symbol}() does not", "start the sender loop there as well")
+        raise CannotRewrite(
+            f"it runs in calls in which {first.symbol}() does not", "start the sender loop there as well"
+        )
     redirect = _Redirect(program, lane, first)
     if sender.queue is not None:
         operations = redirect.second_queue(sender)

@@ -16,9 +16,7 @@ _HARMLESS = frozenset({"staticmethod", "classmethod", "override", "final", "depr
 _BY_HAND = "take its calls out by hand, then remove it"
 
 
-def empty_body(
-    tree: Tree, function: FunctionNode, comment: str, *, returns_are_fine: bool = False
-) -> Replacement:
+def empty_body(tree: Tree, function: FunctionNode, comment: str, *, returns_are_fine: bool = False) -> Replacement:
     """Return the replacement of a function's body; raises CannotRewrite where an empty one would break its callers."""
     refuse_unless_empty_is_fine(tree, function, returns_are_fine=returns_are_fine)
     source = tree.source

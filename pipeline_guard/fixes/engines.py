@@ -31,7 +31,9 @@ def dead(comment: str, kind: str) -> Callable[[Program, Finding], Iterator[Unit]
     def fixer(program: Program, finding: Finding) -> Iterator[Unit]:
         site = _site(program, finding, kind)
         if site.flag is not None:
-            raise CannotRewrite(f"one setting ({site.flag}) turns it on, and code behind it expects a result", _BY_HAND_DEAD)
+            raise CannotRewrite(
+                f"one setting ({site.flag}) turns it on, and code behind it expects a result", _BY_HAND_DEAD
+            )
         reason = next((part for part in site.note.split("; ") if any(each in part for each in _DEAD)), None)
         if reason is None:
             raise CannotRewrite("why nothing reaches it was not understood", "delete it if it is dead")
@@ -110,7 +112,9 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
     said = f": {words}" if words else ""
     why = f"the stream opens at once; the caller no longer hears Twilio's voice first{said}"
     lane = program.lanes.get(finding.lane)
-    if lane is not None and not any(each.kind == "response_create" and each.trigger == "greeting" for each in lane.sites):
+    if lane is not None and not any(
+        each.kind == "response_create" and each.trigger == "greeting" for each in lane.sites
+    ):
         why += '; nothing else greets yet: call trigger_response("GREETING") when the session is ready'
     yield Unit((operation,), finding.rule, "unsafe", why, (finding.fingerprint,))
 
@@ -133,7 +137,9 @@ def _written(tree: Tree, site: Site) -> tuple[Operation, str]:
         raise CannotRewrite("the verb is not written in one piece", "take <Say> out of the TwiML before <Connect>")
     match = found[0]
     whole = any(
-        isinstance(node, (ast.Constant, ast.JoinedStr)) and tree.start(node) < match.start() and match.end() < tree.end(node)
+        isinstance(node, (ast.Constant, ast.JoinedStr))
+        and tree.start(node) < match.start()
+        and match.end() < tree.end(node)
         for node in tree.parents
         if site.line <= getattr(node, "lineno", 0) <= site.end_line
     )

@@ -49,9 +49,7 @@ def _frame(program: Program, lane: Lane, path: str, call: ast.Call, callee: str 
 
 def _inside(program: Program, lane: Lane, path: str, symbol: str, function: FunctionNode, depth: int) -> Frame | None:
     """Return the frame of the one send in a function, in terms of its parameters."""
-    sites = [
-        each for each in lane.sites if each.kind == "audio_send" and (each.path, each.symbol) == (path, symbol)
-    ]
+    sites = [each for each in lane.sites if each.kind == "audio_send" and (each.path, each.symbol) == (path, symbol)]
     if len(sites) != 1:
         return None
     tree = program.tree(path)

@@ -42,7 +42,9 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     function, own = _method(tree, trigger)
     send = _send(program, lane, trigger, function)
     event = _event(tree, send, function)
-    owner, init = _room(tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked"))
+    owner, init = _room(
+        tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked")
+    )
     reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
     receiver = receiver_at(program, trigger.path, owner, reader)
     if receiver is None:
@@ -54,7 +56,9 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     for marker in (f"{own}.active_response_id", f"{own}.pending_response"):
         lines += [f"if {marker} is not None:", *(f"    {line}" for line in warning(logger, marker)), "    return"]
     operations += [
-        Insert(trigger.path, first_line(init), state_lines(self_name(init) or "self", ("deferred_response",)), end=True),
+        Insert(
+            trigger.path, first_line(init), state_lines(self_name(init) or "self", ("deferred_response",)), end=True
+        ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
         bookkeeping(reader, f"{receiver}.", None, None),
@@ -132,7 +136,11 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
 def _method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
     function = tree.function_at(trigger.line)
     own = self_name(function) if function is not None and "." in trigger.symbol else None
-    if not isinstance(function, ast.AsyncFunctionDef) or own is None or not isinstance(tree.parents[function], ast.ClassDef):
+    if (
+        not isinstance(function, ast.AsyncFunctionDef)
+        or own is None
+        or not isinstance(tree.parents[function], ast.ClassDef)
+    ):
         raise CannotRewrite(f"{trigger.symbol}() is no coroutine method", BY_HAND)
     return function, own
 
@@ -152,7 +160,9 @@ def _send(program: Program, lane: Lane, trigger: Trigger, function: FunctionNode
             if site.line == trigger.sites[0].line:
                 calls = tree.calls_at(site.line, site.column)
                 if calls and tree.stands_alone(tree.statement_of(calls[0])):
-                    if functions_around(tree, calls[0])[0] is function and isinstance(tree.parents[calls[0]], ast.Await):
+                    if functions_around(tree, calls[0])[0] is function and isinstance(
+                        tree.parents[calls[0]], ast.Await
+                    ):
                         return calls[0]
     raise CannotRewrite("the send of the trigger is no statement of its own", BY_HAND)
 
@@ -176,7 +186,11 @@ def _created(program: Program, lane: Lane, trigger: Trigger) -> tuple[Reader, st
     step = trigger.gate.sets[0]
     tree = program.tree(step.path)
     reader = next(
-        (each for _, each in readers(tree, step.path) if each.function.lineno <= step.line <= (each.function.end_lineno or 0)),
+        (
+            each
+            for _, each in readers(tree, step.path)
+            if each.function.lineno <= step.line <= (each.function.end_lineno or 0)
+        ),
         None,
     )
     if reader is None:
@@ -192,7 +206,9 @@ def _created(program: Program, lane: Lane, trigger: Trigger) -> tuple[Reader, st
 def _followed(reader: Reader, prefix: str) -> tuple[str, ...]:
     event = reader.event
     refused = (
-        f'getattr({event}.error, "event_id", None)' if reader.typed else f'({event}.get("error") or {{}}).get("event_id")'
+        f'getattr({event}.error, "event_id", None)'
+        if reader.typed
+        else f'({event}.get("error") or {{}}).get("event_id")'
     )
     return (
         f'if {reader.kind} == "response.created":',

@@ -17,9 +17,7 @@ from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
 from pipeline_guard.pipeline.model import Lane, Sender, Site
 
-BY_HAND = (
-    "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on the queue here"
-)
+BY_HAND = "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on the queue here"
 QUEUE, LOOP, TASK = "realtime_audio_in_queue", "audio_sender_loop", "audio_sender_task"
 PIPELINE_LOG = (
     '"[PIPELINE] LIVE AUDIO PIPELINE ACTIVE: Twilio → realtime_audio_in_queue → send_audio_chunk (single path)"'
@@ -94,7 +92,9 @@ def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
     if '"""' in text or "'''" in text:
         raise CannotRewrite("it holds a text of several lines", BY_HAND)
     others = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
-    if not isinstance(item, ast.Name) and name in others - {node.id for node in ast.walk(item) if isinstance(node, ast.Name)}:
+    if not isinstance(item, ast.Name) and name in others - {
+        node.id for node in ast.walk(item) if isinstance(node, ast.Name)
+    }:
         raise CannotRewrite("its names clash with that of the frame", BY_HAND)
     margin = tree.indentation(statement.lineno)
     lines = tuple(line.removeprefix(margin).rstrip() for line in inside.replace("\r\n", "\n").split("\n"))
@@ -109,7 +109,9 @@ def _of_event(
     start = tree.start(event)
     text = tree.text(event)
     text = text[: tree.start(audio) - start] + "payload" + text[tree.end(audio) - start :]
-    compact = " ".join(line.strip() for line in lines_of(text)).replace(", }", "}").replace("{ ", "{").replace(" }", "}")
+    compact = (
+        " ".join(line.strip() for line in lines_of(text)).replace(", }", "}").replace("{ ", "{").replace(" }", "}")
+    )
     begin = tree.start(call)
     whole = tree.text(call)
     line = whole[: tree.start(name) - begin] + compact + whole[tree.end(name) - begin :]
@@ -277,7 +279,10 @@ def _puts(send: Send, queue: str) -> list[Operation]:
         Insert(
             send.site.path,
             statement.lineno,
-            (f"if {queue}.full():", f"    {queue}.get_nowait()  # a slow socket costs the oldest frame, never the call"),
+            (
+                f"if {queue}.full():",
+                f"    {queue}.get_nowait()  # a slow socket costs the oldest frame, never the call",
+            ),
         ),
         Reroute(send.site.path, send.site.line, send.site.column, f"{queue}.put_nowait({send.item})", awaits=False),
     ]
@@ -326,10 +331,7 @@ def _try_around(tree: Tree, loop: ast.stmt, names: set[str]) -> ast.Try | None:
     if above.finalbody and not tree.stands_alone(above.finalbody[0]):
         return None
     local = {
-        name
-        for function in functions_around(tree, loop)[:1]
-        for name in _assigned(tree, function)
-        if name in names
+        name for function in functions_around(tree, loop)[:1] for name in _assigned(tree, function) if name in names
     }
     return above if local <= names_in_scope(tree, above) else None
 
@@ -357,9 +359,9 @@ def _locals_used(send: Send, tree: Tree) -> set[str]:
 def _refuse_unknown_names(send: Send, tree: Tree, place: ast.AST, home: FunctionNode) -> None:
     """Raise where the loop would read a name that has no value at the place where it is defined."""
     known = names_in_scope(tree, place)
-    inner = {
-        name for function in functions_around(tree, send.call) for name in _assigned(tree, function)
-    } | {each.arg for function in functions_around(tree, send.call) for each in function.args.args}
+    inner = {name for function in functions_around(tree, send.call) for name in _assigned(tree, function)} | {
+        each.arg for function in functions_around(tree, send.call) for each in function.args.args
+    }
     missing = sorted(name for name in _locals_used(send, tree) if name in inner - known and not hasattr(builtins, name))
     if missing:
         raise CannotRewrite(f"the send needs {', '.join(missing)}, known only further in", BY_HAND)
@@ -369,5 +371,3 @@ def _first(statement: ast.stmt) -> int:
     from pipeline_guard.fixes.tree import first_line
 
     return first_line(statement)
-
-

@@ -10,7 +10,7 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Unit
 from pipeline_guard.fixes.needed import Logger, need
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.reach import Target
+from pipeline_guard.fixes.reach import Target, target_of
 from pipeline_guard.fixes.reader import Reader, main_reader
 from pipeline_guard.fixes.scope import (
     functions_around,
@@ -56,12 +56,18 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     live = [
         each
         for each in lane.sites
-        if each.kind == "response_create" and each.role == "primitive" and each.context not in ("dormant", "example", "test")
+        if each.kind == "response_create"
+        and each.role == "primitive"
+        and each.context not in ("dormant", "example", "test")
     ]
     asked = [each for each in live if each.trigger not in UNASKED]
     if not asked:
         raise CannotRewrite("no turn, tool or greeting stands behind any response here", BY_HAND)
-    if any(each.symbol.rpartition(".")[2] == NAME for each in live) or program.mentions(f"def {NAME}("):
+    idle = [each for each in lane.triggers if each.symbol.rpartition(".")[2] == NAME]
+    if len(idle) == 1 and not any(each.symbol == idle[0].symbol for each in live):
+        yield _into_idle(program, lane, asked, target_of(program, idle[0].path, idle[0].symbol), finding)
+        return
+    if program.mentions(f"def {NAME}("):
         raise CannotRewrite(f"there is a {NAME}() already, which is not the one trigger of this pipeline", BY_HAND)
     sendings = [sending for each in asked if (sending := _sending(program, each)) is not None]
     if not sendings:
@@ -78,6 +84,18 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
         f"{_count(len(asked))} through it{''.join(f'; {each}' for each in lost)}"
     )
     yield Unit(tuple(dict.fromkeys(operations)), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _into_idle(program: Program, lane: Lane, asked: list[Site], target: Target, finding: Finding) -> Unit:
+    """Return the unit that leads every asked-for response through a trigger that nothing calls yet."""
+    from pipeline_guard.fixes.responses import lead_through
+
+    operations: list[Operation] = []
+    for site in asked:
+        more, _, _ = lead_through(program, lane, target, site)
+        operations += more
+    why = f"{_count(len(asked))} through {target.symbol}(), which nothing called"
+    return Unit(tuple(dict.fromkeys(operations)), finding.rule, "unsafe", why, (finding.fingerprint,))
 
 
 def _count(sends: int) -> str:
@@ -130,9 +148,7 @@ def _event_node(call: ast.Call) -> ast.expr | None:
 # -- where the trigger is at home
 
 
-def _home(
-    program: Program, lane: Lane, sendings: list[Sending], reader: Reader
-) -> tuple[Target, list[Operation]]:
+def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader) -> tuple[Target, list[Operation]]:
     """Return the new trigger and the edits that write it: a method of the session class, else a function in the handler."""
     classes: dict[int, list[tuple[Sending, ast.ClassDef, str]]] = {}
     for sending in sendings:
@@ -182,7 +198,7 @@ def _in_class(
     else:
         lines = tuple(f"{name} = {value}{_remark(note)}" for name, value, note in stored)
         operations.append(Insert(path, first_line(owner), (*lines, ""), inside=True))
-    head = f"async def {NAME}({own}, reason: str, response: \"dict | None\" = None) -> None:"
+    head = f'async def {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
     operations.append(bookkeeping(reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
@@ -192,7 +208,9 @@ def _in_class(
 def state_lines(instance: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the lines of a constructor that give the trigger's state its first values."""
     return tuple(
-        f"{instance}.{name}{_annotation(name)} = {value}{_remark(note)}" for name, value, note in _STATE if name not in without
+        f"{instance}.{name}{_annotation(name)} = {value}{_remark(note)}"
+        for name, value, note in _STATE
+        if name not in without
     )
 
 
@@ -241,7 +259,7 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     target = Target(path, NAME, None, home, None)
     operations, logger = need(program, path, logger=True)
     lines = [f"{name} = {value}{_remark(note)}" for name, value, note in _STATE]
-    head = f"async def {NAME}(reason: str, response: \"dict | None\" = None) -> None:"
+    head = f'async def {NAME}(reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, "", logger, None)
     after = isinstance(place, ast.Assign)
     block = (*lines, "", head, *body)
@@ -281,9 +299,9 @@ def _place(tree: Tree, home: FunctionNode, inside: ast.AST, sending: Sending) ->
 
 
 def _bound_in(tree: Tree, home: FunctionNode) -> set[str]:
-    return {
-        node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    } | {each.arg for each in home.args.args}
+    return {node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} | {
+        each.arg for each in home.args.args
+    }
 
 
 def _is_in_loop(tree: Tree, node: ast.AST, home: FunctionNode) -> bool:
@@ -346,7 +364,9 @@ def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | No
     event = reader.event
     identity = f"{event}.response.id" if reader.typed else f'{event}["response"]["id"]'
     refused = (
-        f'getattr({event}.error, "event_id", None)' if reader.typed else f'({event}.get("error") or {{}}).get("event_id")'
+        f'getattr({event}.error, "event_id", None)'
+        if reader.typed
+        else f'({event}.get("error") or {{}}).get("event_id")'
     )
     lines = [f'if {reader.kind} == "response.created":']
     if kept is None:
@@ -369,5 +389,3 @@ def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | No
         "",
     ]
     return Insert(reader.path, first_line(reader.statement), tuple(lines))
-
-

@@ -135,7 +135,11 @@ def _stores(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
 def _is_changed(tree: Tree, function: ast.AST, name: str) -> bool:
     """Say whether something is put into a dict that a name holds."""
     for node in ast.walk(function):
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and getattr(node.value, "id", "") == name:
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.ctx, ast.Store)
+            and getattr(node.value, "id", "") == name
+        ):
             return True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update":
             if getattr(node.func.value, "id", "") == name:

@@ -12,7 +12,14 @@ from pipeline_guard.fixes.program import Program
 from pipeline_guard.rulebook import find_rule
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
-FIXERS: dict[str, Fixer] = {**audio.FIXERS, **responses.FIXERS, **guards.FIXERS, **sessions.FIXERS, **engines.FIXERS, **aids.FIXERS}
+FIXERS: dict[str, Fixer] = {
+    **audio.FIXERS,
+    **responses.FIXERS,
+    **guards.FIXERS,
+    **sessions.FIXERS,
+    **engines.FIXERS,
+    **aids.FIXERS,
+}
 
 
 def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit], list[Refusal]]:
@@ -25,7 +32,9 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
         fixer = FIXERS.get(finding.rule)
         if fixer is None:
             if finding.severity != "note" and not finding.rule.startswith("PG9"):
-                refusals.append(_refusal(finding, "what stands there instead has to be decided", _by_hand(finding.rule)))
+                refusals.append(
+                    _refusal(finding, "what stands there instead has to be decided", _by_hand(finding.rule))
+                )
             continue
         try:
             units += fixer(program, finding)

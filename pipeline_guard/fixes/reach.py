@@ -66,7 +66,9 @@ def target_of(program: Program, path: str, symbol: str) -> Target:
     return Target(path, definition.name, owners[0] if owners else None, inside, definition)
 
 
-def trigger_call(program: Program, target: Target, path: str, node: ast.AST, reason: str, payload: Payload) -> TriggerCall:
+def trigger_call(
+    program: Program, target: Target, path: str, node: ast.AST, reason: str, payload: Payload
+) -> TriggerCall:
     """Return how a place calls the trigger; raises CannotRewrite where none reaches it."""
     tree = program.tree(path)
     name = callable_at(program, target, path, node)
@@ -202,7 +204,7 @@ def _widened(program: Program, target: Target) -> tuple[Operation, ...]:
     end: ast.AST = arguments.defaults[-1] if arguments.defaults else last
     value = event.values[-1]
     return (
-        _at_end(tree, target.path, end, ", response: \"dict | None\" = None"),
+        _at_end(tree, target.path, end, ', response: "dict | None" = None'),
         _at_end(tree, target.path, value, ', **({"response": response} if response else {})'),
     )
 
@@ -227,5 +229,3 @@ def payload_at(program: Program, path: str, line: int, column: int) -> Payload:
     """Return what the send at a place asks for."""
     calls = program.tree(path).calls_at(line, column)
     return payload_of(program.tree(path), calls[0]) if calls else Payload(False)
-
-

@@ -193,6 +193,8 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     """Take out a send that nothing reaches today."""
     from pipeline_guard.fixes.audio import refuse_if_it_is_all
 
+    if _site(program, finding).symbol.rpartition(".")[2] == "trigger_response":
+        raise CannotRewrite("it is the trigger, which nothing calls yet", "lead the other sends through it")
     lane = program.lanes.get(finding.lane)
     if lane is not None:
         refuse_if_it_is_all(lane, "response_create", "ask for a response")
@@ -218,7 +220,9 @@ def _refuse_callback(program: Program, site: Site) -> None:
         for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
             last = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", "")
             if last == name and callee_path:
-                raise CannotRewrite(f"it starts {name}(), which may do other work as well", "take the response out there")
+                raise CannotRewrite(
+                    f"it starts {name}(), which may do other work as well", "take the response out there"
+                )
 
 
 def _site(program: Program, finding: Finding) -> Site:

@@ -101,7 +101,9 @@ def _given(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
         for target in statement.targets:
             if isinstance(target, ast.Tuple):
                 yield from ((each.id, None) for each in target.elts if isinstance(each, ast.Name))
-    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None:
+    elif (
+        isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None
+    ):
         yield statement.target.id, statement.value
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         yield from _given_by_items(statement)

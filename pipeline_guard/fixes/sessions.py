@@ -17,7 +17,9 @@ def both_create(program: Program, finding: Finding) -> Iterator[Unit]:
     """State ``create_response`` as false, where the client asks for the responses of turns."""
     lane = program.lanes.get(finding.lane)
     if lane is None or lane.policy not in ("both", "client"):
-        raise CannotRewrite("who is to answer the caller's turns is not decided", "set contract.normal-turn and say it here")
+        raise CannotRewrite(
+            "who is to answer the caller's turns is not decided", "set contract.normal-turn and say it here"
+        )
     tree = program.tree(finding.path)
     found = [node for node in tree.parents if isinstance(node, ast.Dict) and _within(tree, node, finding)]
     settings = [value for node in found for key, value in zip(node.keys, node.values, strict=True)

@@ -70,7 +70,9 @@ def _acts(value: ast.expr | None) -> bool:
 def _is_log(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return name in _LOG_METHODS and not any(isinstance(node, ast.Await) for each in arguments for node in ast.walk(each))
+    return name in _LOG_METHODS and not any(
+        isinstance(node, ast.Await) for each in arguments for node in ast.walk(each)
+    )
 
 
 def logger_of(tree: Tree) -> str | None:
