@@ -221,7 +221,7 @@ def test_killed_at_any_moment_every_file_is_old_or_new(tmp_path: Path) -> None:
     body = b"x = 'old'\n" * 5_000
     names = [f"file_{number:02}.py" for number in range(20)]
     seen: set[int] = set()
-    moments = random.Random(7)  # noqa: S311 - any moment will do
+    moments = random.Random(7)
     whole = 0.0
     for round_number in range(12):
         for name in names:

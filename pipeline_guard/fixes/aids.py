@@ -12,7 +12,6 @@ from pipeline_guard.fixes.new_queue import PIPELINE_LOG
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.responses import GREETING_LOG
 from pipeline_guard.fixes.scope import find_function, functions_around, method_around, self_name
-from pipeline_guard.fixes.surplus import logger_of
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
 from pipeline_guard.pipeline.model import Aid, Lane
 
@@ -36,13 +35,17 @@ _KINDS = {"PG501": "map", "PG502": "pipeline_log", "PG503": "status_log", "PG504
 def _aid(program: Program, finding: Finding) -> tuple[Lane, Aid]:
     lane = program.lanes.get(finding.lane)
     for aid in lane.aids if lane is not None else ():
-        if aid.kind == _KINDS.get(finding.rule, aid.kind) and (aid.place.path, aid.place.line) == (
-            finding.path,
-            finding.line,
+        if (
+            aid.kind == _KINDS.get(finding.rule, aid.kind)
+            and (aid.place.path, aid.place.line)
+            == (
+                finding.path,
+                finding.line,
+            )
+            and (finding.rule == "PG505" or aid.state == "missing")
         ):
-            if finding.rule == "PG505" or aid.state == "missing":
-                assert lane is not None
-                return lane, aid
+            assert lane is not None
+            return lane, aid
     raise CannotRewrite("the line is there, but not where it belongs", "move it by hand")
 
 
@@ -110,7 +113,7 @@ def status_log(program: Program, finding: Finding) -> Iterator[Unit]:
     """Log the status every 2.5 seconds from the sender loop, with a count of what was sent."""
     lane, aid = _aid(program, finding)
     sender = next((each for each in lane.senders if each.canonical and each.queue is not None), None)
-    if sender is None or sender.symbol != aid.belongs.symbol and aid.belongs.path != sender.path:
+    if sender is None or (sender.symbol != aid.belongs.symbol and aid.belongs.path != sender.path):
         raise CannotRewrite("there is no sender loop that could log it", _BY_HAND)
     tree, function = _function(program, sender.path, sender.line, sender.symbol)
     loops = [each for each in function.body if isinstance(each, (ast.While, ast.AsyncFor, ast.For))]

@@ -50,9 +50,9 @@ def past_the_queue(program: Program, finding: Finding) -> Iterator[Unit]:
 def _sender_of(lane: Lane, finding: Finding) -> Sender | None:
     place = (finding.path, finding.line)
     for sender in lane.senders:
-        if not sender.canonical or sender.takes_frames:
-            if place in {(step.path, step.line) for step in (*sender.sends, *sender.sites)}:
-                return sender
+        places = {(step.path, step.line) for step in (*sender.sends, *sender.sites)}
+        if place in places and (not sender.canonical or sender.takes_frames):
+            return sender
     return None
 
 
@@ -143,7 +143,7 @@ class _Redirect:
         if not owner:
             home = self.queue.symbol
             names = {_symbol(tree, each) for each in functions_around(tree, node)}
-            if path == self.queue.path and (home in names or "." not in home and home.startswith("<")):
+            if path == self.queue.path and (home in names or ("." not in home and home.startswith("<"))):
                 return attribute
         elif owner == "self":
             wanted = self.queue.symbol.split(".")[0]
@@ -225,7 +225,7 @@ def _relation(tree: Tree, send: ast.stmt, put: ast.stmt) -> str:
             return "never"  # in two arms of one ``if``
         if depth > 0:
             return "sometimes"
-        inner = [each for each in ours[:index]]
+        inner = list(ours[:index])
         if put.lineno > send.lineno and any(_leaves(suite_statements) for (suite_statements, _) in inner):
             return "never"  # ``if fast: send(); return`` and then the put
         return "both"

@@ -1,4 +1,4 @@
-"""What to do about other recognisers and other voices: dead ones are emptied, offline ones marked, greetings taken out."""
+"""What to do about other recognisers and other voices: dead ones emptied, offline ones marked, greetings out."""
 
 from __future__ import annotations
 
@@ -79,10 +79,13 @@ def live_recogniser(program: Program, finding: Finding) -> Iterator[Unit]:
                (finding.fingerprint,))  # fmt: skip
 
 
-def live_voice(program: Program, finding: Finding) -> Iterator[Unit]:
+def live_voice(_program: Program, _finding: Finding) -> Iterator[Unit]:
     """Refuse: what another voice says has to be said by the session, and only a person knows in which words."""
-    raise CannotRewrite("what it says would be lost, and the session has to be told the words", _BY_HAND_VOICE)
-    yield  # pragma: no cover - makes this a generator like the others
+    yield from _refusal("what it says would be lost, and the session has to be told the words", _BY_HAND_VOICE)
+
+
+def _refusal(why: str, by_hand: str) -> Iterator[Unit]:
+    raise CannotRewrite(why, by_hand)
 
 
 def offline_unmarked(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -143,7 +146,7 @@ def _written(tree: Tree, site: Site) -> tuple[Operation, str]:
         for node in tree.parents
         if site.line <= getattr(node, "lineno", 0) <= site.end_line
     )
-    if not whole or "{" in match[0] and "}" not in match[0]:
+    if not whole or ("{" in match[0] and "}" not in match[0]):
         raise CannotRewrite("the verb is not written in one literal", "take <Say> out of the TwiML before <Connect>")
     first, last = match.span()
     line_begin = tree.source.text.rfind("\n", 0, first) + 1

@@ -14,7 +14,7 @@ _DEPTH = 4
 
 
 class Frame(NamedTuple):
-    """``form`` is "base64", "bytes", or "for path:symbol" (whatever that function takes); ``value`` is the expression."""
+    """``form`` is "base64", "bytes", or "for path:symbol" (what that function takes); ``value`` is the expression."""
 
     form: str
     value: ast.expr
@@ -38,7 +38,7 @@ def _frame(program: Program, lane: Lane, path: str, call: ast.Call, callee: str 
     if function is None:
         return None
     given = _by_parameter(call, function)
-    inner = _inside(program, lane, home, symbol, function, depth)
+    inner = _inside(program, lane, home, symbol, depth)
     if inner is not None and isinstance(inner.value, ast.Name) and inner.value.id in given:
         value = given[inner.value.id]
         return _peeled(value) if inner.form == "base64" else Frame(inner.form, value)
@@ -47,7 +47,7 @@ def _frame(program: Program, lane: Lane, path: str, call: ast.Call, callee: str 
     return None
 
 
-def _inside(program: Program, lane: Lane, path: str, symbol: str, function: FunctionNode, depth: int) -> Frame | None:
+def _inside(program: Program, lane: Lane, path: str, symbol: str, depth: int) -> Frame | None:
     """Return the frame of the one send in a function, in terms of its parameters."""
     sites = [each for each in lane.sites if each.kind == "audio_send" and (each.path, each.symbol) == (path, symbol)]
     if len(sites) != 1:
@@ -114,6 +114,6 @@ def _by_parameter(call: ast.Call, function: FunctionNode) -> dict[str, ast.expr]
     names = [each.arg for each in parameters(function)]
     if names and names[0] in ("self", "cls") and isinstance(call.func, ast.Attribute):
         names = names[1:]
-    given = {name: value for name, value in zip(names, call.args) if not isinstance(value, ast.Starred)}
+    given = {name: value for name, value in zip(names, call.args, strict=False) if not isinstance(value, ast.Starred)}
     given.update({each.arg: each.value for each in call.keywords if each.arg is not None})
     return given

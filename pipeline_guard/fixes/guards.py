@@ -41,7 +41,7 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     tree = program.tree(trigger.path)
     function, own = _method(tree, trigger)
     send = _send(program, lane, trigger, function)
-    event = _event(tree, send, function)
+    event = _event(send, function)
     owner, init = _room(
         tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked")
     )
@@ -109,7 +109,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     function, own = _method(tree, trigger)
     check = _early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
-    event = _event(tree, send, function)
+    event = _event(send, function)
     _, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
     instance = self_name(init) or "self"
@@ -147,27 +147,27 @@ def _method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
 
 def _early_return(tree: Tree, function: FunctionNode, line: int) -> ast.If:
     for statement in tree.statements_of(function):
-        if isinstance(statement, ast.If) and statement.lineno == line and not statement.orelse:
-            if isinstance(statement.body[-1], ast.Return) and statement in function.body:
-                return statement
+        if not isinstance(statement, ast.If) or statement.lineno != line or statement.orelse:
+            continue
+        if isinstance(statement.body[-1], ast.Return) and statement in function.body:
+            return statement
     raise CannotRewrite("the guard is no plain 'if …: return'", BY_HAND)
 
 
 def _send(program: Program, lane: Lane, trigger: Trigger, function: FunctionNode) -> ast.Call:
     tree = program.tree(trigger.path)
     for site in lane.sites:
-        if site.kind == "response_create" and site.role == "primitive" and site.path == trigger.path:
-            if site.line == trigger.sites[0].line:
-                calls = tree.calls_at(site.line, site.column)
-                if calls and tree.stands_alone(tree.statement_of(calls[0])):
-                    if functions_around(tree, calls[0])[0] is function and isinstance(
-                        tree.parents[calls[0]], ast.Await
-                    ):
-                        return calls[0]
+        here = (site.kind, site.role, site.path, site.line)
+        if here != ("response_create", "primitive", trigger.path, trigger.sites[0].line):
+            continue
+        for call in tree.calls_at(site.line, site.column)[:1]:
+            plain = isinstance(tree.parents[call], ast.Await) and tree.stands_alone(tree.statement_of(call))
+            if plain and functions_around(tree, call)[0] is function:
+                return call
     raise CannotRewrite("the send of the trigger is no statement of its own", BY_HAND)
 
 
-def _event(tree: Tree, send: ast.Call, function: FunctionNode) -> ast.Dict:
+def _event(send: ast.Call, function: FunctionNode) -> ast.Dict:
     """Return the event of a send, to which an event_id can be added."""
     found = [
         node

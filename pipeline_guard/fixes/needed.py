@@ -19,7 +19,7 @@ def imported(tree: Tree, name: str) -> bool:
 
 
 class Logger(str):
-    """The name of a logger; ``braces`` says that it fills in braces (loguru) where the standard library's takes ``%s``."""
+    """The name of a logger; ``braces`` says that it fills in braces (loguru), not ``%s``."""
 
     braces = False
 

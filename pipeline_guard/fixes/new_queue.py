@@ -17,7 +17,9 @@ from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
 from pipeline_guard.pipeline.model import Lane, Sender, Site
 
-BY_HAND = "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on the queue here"
+BY_HAND = (
+    "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on it here"
+)
 QUEUE, LOOP, TASK = "realtime_audio_in_queue", "audio_sender_loop", "audio_sender_task"
 PIPELINE_LOG = (
     '"[PIPELINE] LIVE AUDIO PIPELINE ACTIVE: Twilio → realtime_audio_in_queue → send_audio_chunk (single path)"'
@@ -157,7 +159,7 @@ def _per_frame(program: Program, lane: Lane, sender: Sender, send: Send) -> Send
         return None
     path, _, symbol = callee.rpartition(":")
     inner = [each for each in lane.sites if each.kind == "audio_send" and (each.path, each.symbol) == (path, symbol)]
-    if path not in program.sources.data or not inner or _is_audio(send, program, path, symbol):
+    if path not in program.sources.data or not inner or _is_audio(program, path, symbol):
         return None
     if len(inner) != 1:
         raise CannotRewrite(f"{symbol}() sends audio in several places", BY_HAND)
@@ -166,7 +168,7 @@ def _per_frame(program: Program, lane: Lane, sender: Sender, send: Send) -> Send
     return further or deeper
 
 
-def _is_audio(send: Send, program: Program, path: str, symbol: str) -> bool:
+def _is_audio(program: Program, path: str, symbol: str) -> bool:
     """Say whether a callee takes nothing but the audio: then it is the client's send, which the loop calls."""
     function = find_function(program.tree(path), symbol)
     if function is None:
@@ -194,11 +196,11 @@ def _in_handler(program: Program, send: Send, around: list[FunctionNode]) -> lis
     if len(around) > 1:
         home: ast.stmt = around[0]
         operations.append(Insert(path, _first(home), made))
-        _refuse_unknown_names(send, tree, home, around[1])
+        _refuse_unknown_names(send, tree, home)
         operations += _start(send, tree, path, loop, f"{LOOP}()", {QUEUE})
     else:
-        _refuse_unknown_names(send, tree, loop, around[0])
-        place = _try_around(tree, loop, _locals_used(send, tree)) or loop
+        _refuse_unknown_names(send, tree, loop)
+        place = _try_around(tree, loop, _locals_used(send)) or loop
         operations.append(Insert(path, _first(place), made))
         operations += _start(send, tree, path, loop, f"{LOOP}()", set())
     return [*operations, *_puts(send, QUEUE)]
@@ -256,7 +258,7 @@ def _start_of_class(program: Program, lane: Lane, send: Send, own: str) -> list[
 
 
 def _roots(receiver: str) -> set[str]:
-    return {receiver.split(".")[0]}
+    return {receiver.split(".", maxsplit=1)[0]}
 
 
 def _loop_body(send: Send, queue: str, logger: str) -> tuple[str, ...]:
@@ -312,7 +314,7 @@ def _loop_around(tree: Tree, send: Send) -> ast.stmt:
 def _start(send: Send, tree: Tree, path: str, loop: ast.stmt, coroutine: str, names: set[str]) -> list[Operation]:
     """Return the edits that start the sender before a loop and cancel it behind, whatever ends the loop."""
     start = f"{TASK} = asyncio.create_task({coroutine})"
-    block = _try_around(tree, loop, names | (_locals_used(send, tree) if path == send.site.path else set()))
+    block = _try_around(tree, loop, names | (_locals_used(send) if path == send.site.path else set()))
     if block is None:
         return [Wrap(path, loop.lineno, (start, "try:"), ("finally:", f"    {TASK}.cancel()"))]
     operations: list[Operation] = [Insert(path, block.lineno, (start,))]
@@ -350,19 +352,19 @@ def _names_of(send: Send) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(send.item.strip(), mode="eval")) if isinstance(node, ast.Name)}
 
 
-def _locals_used(send: Send, tree: Tree) -> set[str]:
+def _locals_used(send: Send) -> set[str]:
     """Return the names that the loop's send reads."""
     text = "\n".join(send.lines)
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)} - {send.name}
 
 
-def _refuse_unknown_names(send: Send, tree: Tree, place: ast.AST, home: FunctionNode) -> None:
+def _refuse_unknown_names(send: Send, tree: Tree, place: ast.AST) -> None:
     """Raise where the loop would read a name that has no value at the place where it is defined."""
     known = names_in_scope(tree, place)
     inner = {name for function in functions_around(tree, send.call) for name in _assigned(tree, function)} | {
         each.arg for function in functions_around(tree, send.call) for each in function.args.args
     }
-    missing = sorted(name for name in _locals_used(send, tree) if name in inner - known and not hasattr(builtins, name))
+    missing = sorted(name for name in _locals_used(send) if name in inner - known and not hasattr(builtins, name))
     if missing:
         raise CannotRewrite(f"the send needs {', '.join(missing)}, known only further in", BY_HAND)
 

@@ -149,7 +149,7 @@ def _event_node(call: ast.Call) -> ast.expr | None:
 
 
 def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader) -> tuple[Target, list[Operation]]:
-    """Return the new trigger and the edits that write it: a method of the session class, else a function in the handler."""
+    """Return the new trigger and the edits that write it: a method of the session class, else part of the handler."""
     classes: dict[int, list[tuple[Sending, ast.ClassDef, str]]] = {}
     for sending in sendings:
         method = method_around(sending.tree, sending.call)
@@ -182,14 +182,14 @@ def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader
 def _in_class(
     program: Program, lane: Lane, sending: Sending, owner: ast.ClassDef, own: str, reader: Reader, receiver: str
 ) -> tuple[Target, list[Operation]]:
-    tree, path = sending.tree, sending.site.path
+    path = sending.site.path
     target = Target(path, NAME, owner, None, None)
     operations, logger = need(program, path, logger=True)
     kept = _kept_marker(lane, owner)
     # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
     stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
-    if any(program_has(tree, owner, name) for name, _, _ in stored):
+    if any(program_has(owner, name) for name, _, _ in stored):
         raise CannotRewrite(f"{owner.name} has names already that the trigger would use", BY_HAND)
     if init is not None:
         instance = self_name(init) or "self"
@@ -214,7 +214,7 @@ def state_lines(instance: str, without: tuple[str, ...] = ()) -> tuple[str, ...]
     )
 
 
-def program_has(tree: Tree, owner: ast.ClassDef, name: str) -> bool:
+def program_has(owner: ast.ClassDef, name: str) -> bool:
     """Say whether a class stores an attribute of a name, or defines it."""
     return any(
         (isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store))
@@ -235,9 +235,9 @@ def _kept_marker(lane: Lane, owner: ast.ClassDef) -> str | None:
     """Return the attribute that follows the server's responses already and holds an id, or None."""
     for trigger in lane.triggers:
         gate = trigger.gate
-        if gate.marker and gate.marker.endswith("_id") and gate.set_on_created and gate.sets:
-            if gate.sets[0].symbol.split(".")[0] == owner.name:
-                return gate.marker
+        kept = gate.set_on_created and gate.sets and gate.sets[0].symbol.split(".")[0] == owner.name
+        if kept and gate.marker and gate.marker.endswith("_id"):
+            return gate.marker
     return None
 
 
@@ -286,19 +286,19 @@ def _place(tree: Tree, home: FunctionNode, inside: ast.AST, sending: Sending) ->
             if isinstance(suite.owner, (ast.For, ast.AsyncFor, ast.While)):
                 node = suite.owner
                 continue
-            local = {name for name in connection if name in _bound_in(tree, home)}
+            local = {name for name in connection if name in _bound_in(home)}
             if local <= names_in_scope(tree, first):
                 return first
             for each in suite.statements:
                 targets = each.targets if isinstance(each, ast.Assign) else ()
-                if any(isinstance(target, ast.Name) and target.id in local for target in targets):
-                    if each.lineno < statement.lineno and tree.stands_alone(each):
-                        return each
+                binds = any(isinstance(target, ast.Name) and target.id in local for target in targets)
+                if binds and each.lineno < statement.lineno and tree.stands_alone(each):
+                    return each
             raise CannotRewrite("where the connection has a value for sure was not found", BY_HAND)
         node = suite.owner
 
 
-def _bound_in(tree: Tree, home: FunctionNode) -> set[str]:
+def _bound_in(home: FunctionNode) -> set[str]:
     return {node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} | {
         each.arg for each in home.args.args
     }

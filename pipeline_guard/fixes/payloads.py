@@ -1,4 +1,4 @@
-"""What a send of ``response.create`` asks for beside a response: its instructions, tools and the like, as source text."""
+"""What a send of ``response.create`` asks for beside a response: its instructions, its tools, as source text."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _of_name(tree: Tree, place: ast.AST, name: str) -> Payload | None:
             found = _of_dict(tree, value)
             if found.response is not None:
                 return Payload(found.known, f'{name}["response"]')
-            if _is_changed(tree, function, name):
+            if _is_changed(function, name):
                 return Payload(found.known, f'{name}.get("response")')
             return found
     return None
@@ -132,7 +132,7 @@ def _stores(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
-def _is_changed(tree: Tree, function: ast.AST, name: str) -> bool:
+def _is_changed(function: ast.AST, name: str) -> bool:
     """Say whether something is put into a dict that a name holds."""
     for node in ast.walk(function):
         if (
@@ -141,7 +141,7 @@ def _is_changed(tree: Tree, function: ast.AST, name: str) -> bool:
             and getattr(node.value, "id", "") == name
         ):
             return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update":
-            if getattr(node.func.value, "id", "") == name:
-                return True
+        updates = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update"
+        if updates and getattr(node.func.value, "id", "") == name:
+            return True
     return False

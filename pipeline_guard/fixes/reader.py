@@ -11,9 +11,12 @@ from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.tree import FunctionNode, Tree, own_nodes
 
 _PREFIXES = ("response.", "input_audio_buffer.", "conversation.item.", "session.")
-_NOT_FROM_SERVER = frozenset({"response.create", "response.cancel", "input_audio_buffer.append", "input_audio_buffer.commit",
-                              "input_audio_buffer.clear", "conversation.item.create", "conversation.item.truncate",
-                              "session.update"})  # fmt: skip
+_NOT_FROM_SERVER = frozenset(
+    """
+    response.create response.cancel session.update input_audio_buffer.append input_audio_buffer.commit
+    input_audio_buffer.clear conversation.item.create conversation.item.truncate
+    """.split()
+)
 
 
 class Reader(NamedTuple):
@@ -35,7 +38,7 @@ def readers(tree: Tree, path: str) -> list[tuple[int, Reader]]:
     """Return the readers in a file, each with the number of events that it tells apart."""
     found: list[tuple[int, Reader]] = []
     for function in tree.functions:
-        tests = [each for each in _tests(function)]
+        tests = list(_tests(function))
         if not tests:
             continue
         reader = _reader(tree, path, function, tests)
@@ -58,8 +61,9 @@ def _tests(function: FunctionNode) -> Iterator[tuple[ast.AST, ast.expr]]:
                 yield node, sides[0]
             elif _is_event(sides[0]):
                 yield node, sides[1]
-        elif hasattr(ast, "Match") and isinstance(node, ast.Match):
-            if any(_is_event(each) for case in node.cases for each in ast.walk(case.pattern)):
+        elif isinstance(node, ast.Match):
+            names = [each for case in node.cases for each in ast.walk(case.pattern) if _is_event(each)]
+            if names:
                 yield node, node.subject
 
 
@@ -124,9 +128,10 @@ def _event_of(tree: Tree, function: FunctionNode, subject: ast.expr) -> tuple[st
         return subject.value.id, True
     if isinstance(subject, ast.Subscript) and _is_type(subject.slice) and isinstance(subject.value, ast.Name):
         return subject.value.id, False
-    if isinstance(subject, ast.Call) and isinstance(subject.func, ast.Attribute) and subject.func.attr == "get":
-        if subject.args and _is_type(subject.args[0]) and isinstance(subject.func.value, ast.Name):
-            return subject.func.value.id, False
+    if isinstance(subject, ast.Call) and isinstance(subject.func, ast.Attribute) and subject.args:
+        base = subject.func.value
+        if subject.func.attr == "get" and _is_type(subject.args[0]) and isinstance(base, ast.Name):
+            return base.id, False
     return None
 
 

@@ -233,7 +233,7 @@ def _site(program: Program, finding: Finding) -> Site:
 
 
 def reason_for(site: Site) -> str:
-    """Return the reason that a place gives the trigger: its cause, or the name of the function where that is not known."""
+    """Return the reason that a place gives the trigger: its cause, or its function's name where that is not known."""
     if site.trigger in (None, "other"):
         return site.symbol.rpartition(".")[2].strip("_").upper()
     return str(site.trigger).upper()

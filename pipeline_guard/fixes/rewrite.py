@@ -70,7 +70,7 @@ class Rewriter:
             self._substitute(operation)
 
     def finish(self) -> list[Replacement]:
-        """Return all replacements, the wider one where one lies inside another; raises CannotRewrite where two clash."""
+        """Return all replacements, the wider one where one lies inside another; raises CannotRewrite if two clash."""
         result = [*self.replacements, *self._removals()]
         widest = sorted(dict.fromkeys(result), key=lambda each: (each.start, -(each.end - each.start)))
         kept: list[Replacement] = []
@@ -302,7 +302,7 @@ class Rewriter:
         first, last = first_line(statement), statement.end_lineno or statement.lineno
         newline, indentation, unit = self.source.newline_near(first), self.tree.indentation(first), self.tree.unit
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
-        inside = [each for each in others if start <= each.start and each.end <= end and not start == each.end]
+        inside = [each for each in others if start <= each.start and each.end <= end and start != each.end]
         inside = [each for each in inside if not each.start == each.end == end]
         outside = [each for each in others if each not in inside]
         if any(each.start < end and start < each.end for each in outside):

@@ -142,18 +142,19 @@ def instance_at(tree: Tree, node: ast.AST, wanted: str) -> str | None:
     found = method_around(tree, node)
     if found is not None:
         owner, method = found
-        name, attribute = self_name(method), attribute_of_type(tree, owner, wanted)
-        if name is not None and attribute is not None:
-            return f"{name}.{attribute}"
+        instance, attribute = self_name(method), attribute_of_type(owner, wanted)
+        if instance is not None and attribute is not None:
+            return f"{instance}.{attribute}"
     return None
 
 
-def attribute_of_type(tree: Tree, owner: ast.ClassDef, wanted: str) -> str | None:
+def attribute_of_type(owner: ast.ClassDef, wanted: str) -> str | None:
     """Return the attribute that holds an instance of a class, as the owner's own code says."""
     for statement in owner.body:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            if _is_annotated(statement.annotation, wanted):
-                return statement.target.id
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        if _is_annotated(statement.annotation, wanted):
+            return statement.target.id
     for method in owner.body:
         if not isinstance(method, FUNCTIONS) or self_name(method) is None:
             continue

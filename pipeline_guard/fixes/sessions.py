@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Substitute, Unit
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.tree import Tree
 
 BY_HAND = 'add "create_response": False to the turn_detection of the session'
 
@@ -21,7 +20,7 @@ def both_create(program: Program, finding: Finding) -> Iterator[Unit]:
             "who is to answer the caller's turns is not decided", "set contract.normal-turn and say it here"
         )
     tree = program.tree(finding.path)
-    found = [node for node in tree.parents if isinstance(node, ast.Dict) and _within(tree, node, finding)]
+    found = [node for node in tree.parents if isinstance(node, ast.Dict) and _within(node, finding)]
     settings = [value for node in found for key, value in zip(node.keys, node.values, strict=True)
                 if _name(key) == "turn_detection" and isinstance(value, ast.Dict)]  # fmt: skip
     if len(settings) != 1 or not settings[0].values or settings[0].keys[-1] is None:
@@ -46,7 +45,7 @@ def both_create(program: Program, finding: Finding) -> Iterator[Unit]:
     yield Unit((operation,), finding.rule, "safe" if declared else "unsafe", why, (finding.fingerprint,))
 
 
-def _within(tree: Tree, node: ast.Dict, finding: Finding) -> bool:
+def _within(node: ast.Dict, finding: Finding) -> bool:
     return finding.line <= node.lineno and (node.end_lineno or 0) <= finding.end_line
 
 

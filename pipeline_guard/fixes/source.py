@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import re
 import tokenize
 from functools import cached_property
@@ -85,7 +86,7 @@ class Source:
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text with their ends, as Python's parser counts them."""
     starts = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
-    return [text[start:end] for start, end in zip(starts, starts[1:], strict=False) if end > start]
+    return [text[start:end] for start, end in itertools.pairwise(starts) if end > start]
 
 
 def _declared_encoding(data: bytes) -> str:
