@@ -365,6 +365,8 @@ class RealtimeServer:
         """Send an event of a response, and with its items those of the conversation."""
         in_default = running.facts.in_default
         added, done = (event["type"] == f"response.output_item.{kind}" for kind in ("added", "done"))
+        if added:
+            running.items_added.add(event["item"]["id"])
         if in_default and done:
             item = self.conversation.change(event["item"]["id"], event["item"])
             previous = self.conversation.before(item.id)
@@ -382,8 +384,9 @@ class RealtimeServer:
         self._cancel_timer(running.timer)
         generation, facts = running.generation, running.facts
         if generation is not None:
-            for event in generation.stop():
-                self._publish(event, running)
+            if generation.open_item in running.items_added:  # else it is cut short before anything of it was sent
+                for event in generation.stop():
+                    self._publish(event, running)
             facts.audio_ms = generation.audio_ms
         facts.status, facts.reason, facts.done_at = status, reason, self.now
         del self._running[facts.id]
