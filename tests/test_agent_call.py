@@ -23,6 +23,7 @@ from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
 from reference_agent import simulated_call
+from reference_agent.locksmith import Lead
 from reference_agent.settings import Settings
 from reference_agent.simulated_call import TOKEN, make_test_call, running
 
@@ -192,6 +193,17 @@ def test_several_function_calls_get_one_answer(tmp_path: Path) -> None:
     assert len(played.received("response.create")) == 2
     assert played.logged("call_ended")[0]["lead"] == {"service": "פריצת דלת", "city": "חיפה", "confirmed": False}
     assert played.openai.errors == []
+
+
+def test_a_function_that_fails_is_told_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Lead, name: str, arguments: str) -> dict[str, Any]:
+        raise OSError("the calendar is down")
+
+    monkeypatch.setattr(Lead, "call_tool", broken)
+    played = play(tmp_path, says_nothing, sequence(Reply.call(ToolCall("save_lead")), Reply.say("סליחה", 600)))
+    (output,) = played.received("conversation.item.create")
+    assert "error" in output.event["item"]["output"]
+    assert len(played.received("response.create")) == 2
 
 
 @pytest.mark.parametrize(
