@@ -27,7 +27,7 @@ class Running:
     request: Mapping[str, Any]
     timer: Timer | None = None
     generation: Generation | None = None
-    steps: Iterator[tuple[float, list[Event]]] = field(default_factory=lambda: iter(()))
+    steps: Iterator[float | list[Event]] = field(default_factory=lambda: iter(()))
     first_delta_at: float | None = None
 
     def shape(

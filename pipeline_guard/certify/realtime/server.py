@@ -344,17 +344,19 @@ class RealtimeServer:
         self._schedule_step(running)
 
     def _schedule_step(self, running: Running) -> None:
-        step = next(running.steps, None)
-        if step is None:
+        wait = next(running.steps, None)
+        if wait is None:
             assert running.generation is not None
             reply = running.generation.reply
             self._finish(running, reply.status, reply.reason if reply.status == "incomplete" else None)
             return
-        wait, sent = step
+        assert isinstance(wait, float)
 
         def send() -> None:
             if running.first_delta_at is None:
                 running.first_delta_at = self.now
+            sent = next(running.steps)
+            assert isinstance(sent, list)
             for event in sent:
                 self._publish(event, running)
             self._schedule_step(running)
@@ -377,6 +379,7 @@ class RealtimeServer:
             assert running.generation is not None
             spoken = running.generation.item_audio_ms[event["item_id"]]
             self.conversation.change(event["item_id"], audio_ms=spoken)
+            running.facts.audio_ms = running.generation.audio_ms
 
     def _finish(self, running: Running, status: str, reason: str | None) -> None:
         self._cancel_timer(running.timer)
@@ -384,11 +387,13 @@ class RealtimeServer:
         if generation is not None:
             for event in generation.stop():
                 self._publish(event, running)
-            facts.audio_ms = generation.audio_ms
+            facts.audio_ms, facts.outputs = generation.audio_ms, len(generation.output)
         facts.status, facts.reason, facts.done_at = status, reason, self.now
         del self._running[facts.id]
         if facts.in_default:
             self._active = None
+            if not facts.said_something:
+                self.conversation.give_back(facts.covers)
         self.emit({"type": "response.done", "response": self._response(running, status, reason)})
         if facts.in_default:
             self._watch_for_silence(running)
