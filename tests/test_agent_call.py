@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_guard.certify import virtual_time
 from pipeline_guard.certify.contract_call import Outcome
-from pipeline_guard.certify.faults import KINDS, parse_fault
+from pipeline_guard.certify.faults import ENDS_CONNECTION, KINDS, parse_fault, seeded
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
 from pipeline_guard.certify.realtime.script import Reply, Script, Speech, ToolCall, sequence
 from pipeline_guard.certify.record import Entry
@@ -109,20 +109,27 @@ def test_the_contracts_call_passes_and_its_log_shows_one_pipeline(
 SAID_AGAIN = {"no duplicate reply"}
 HEARD_AGAIN = {"service, city and confirmation understood", "every turn answered exactly once"}
 MAY_FAIL = {
+    "failed-response": SAID_AGAIN,
     "foreign-created": {"no active-response error", "no duplicate reply"},  # no client can prevent these
     **dict.fromkeys(
         ("close-1001", "close-1006", "close-1011", "close-1012", "half-open", "session-expired"), SAID_AGAIN
     ),
 }
-BREAKS_SIMULATOR = {"failed-response"}
 
 
-@pytest.mark.parametrize("name", sorted(set(KINDS) - BREAKS_SIMULATOR - {"close-without-stop"}))
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"close-without-stop"}))
 def test_a_fault_leaves_the_call_whole(name: str) -> None:
     outcome = virtual_time.run(make_test_call(seed=1, faults=[parse_fault(name)]))
     assert set(outcome.failed) <= MAY_FAIL.get(name, set())
     assert outcome.turns == 3
     assert all(arrivals.is_exact for arrivals in outcome.arrivals)
+
+
+@pytest.mark.parametrize("seed", [4, 12, 26, 33, 39])
+def test_faults_together_leave_the_call_whole(seed: int) -> None:
+    faults = seeded(seed, names=set(KINDS) - ENDS_CONNECTION - {"foreign-created", "failed-response"})
+    outcome = virtual_time.run(make_test_call(seed, faults=faults))
+    assert outcome.failed == [], [str(fault) for fault in faults]
 
 
 @pytest.mark.parametrize("name", ["close-1006@2", "close-1011@3", "half-open@2", "session-expired@4"])
