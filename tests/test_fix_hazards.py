@@ -423,7 +423,8 @@ def test_frames_of_another_form_are_refused(tmp_path: Path) -> None:
     async def on_frame(self, payload):
         if self.realtime_audio_in_queue.empty():
             pcm = base64.b64decode(payload)
-            await self.ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()}))  # noqa: E501
+            event = {"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()}
+            await self.ws.send(json.dumps(event))
         else:
             self.realtime_audio_in_queue.put_nowait(payload)
 """
