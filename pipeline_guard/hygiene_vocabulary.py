@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ KEYS: dict[str, frozenset[str]] = {
     "reconnect": frozenset({"calls", "argument", "queue"}),
     "proof": frozenset({"pipeline_log", "status_log", "greeting_log"}),
     "map": frozenset({"arrows", "words"}),
-    "manual_turns": frozenset({"words"}),
+    "manual_turns": frozenset({"names"}),
 }
 
 
@@ -37,7 +38,7 @@ class HygieneWords:
     proof: dict[str, str] = field(default_factory=dict)
     arrows: frozenset[str] = frozenset()
     map_words: tuple[tuple[str, ...], ...] = ()
-    manual_turns: tuple[str, ...] = ()
+    manual_turns: tuple[re.Pattern[str], ...] = ()
 
     def add(self, table: str, entry: Mapping[str, Any]) -> None:
         """Take in one table.  Raises KeyError or TypeError for one that lacks a key or holds another type."""
@@ -57,4 +58,4 @@ class HygieneWords:
             self.arrows = frozenset(entry["arrows"])
             self.map_words = tuple(tuple(words) for words in entry["words"])
         else:
-            self.manual_turns = tuple(entry["words"])
+            self.manual_turns = tuple(re.compile(name) for name in entry["names"])

@@ -237,7 +237,7 @@ class Vocabulary:
                         self.hygiene.add(name, entry)
                     else:
                         getattr(self, f"_add_{name}")(entry)
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, re.error) as error:
                     raise ConfigError(f"{source}: [[{name}]] is incomplete or of the wrong type: {error}.") from None
 
     def _add_event(self, entry: Mapping[str, Any]) -> None:

@@ -87,5 +87,20 @@ def call(form: str, seed: int) -> None:
     sys.exit(0 if outcome.passed else 1)
 
 
+@main.command()
+@click.argument("recording_url")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
+def transcribe(recording_url: str, output: Path) -> None:
+    """Transcribe the recording of a finished call; keys come from the environment.  Never part of a live call."""
+    from reference_agent.transcribe_recording import transcribe_recording
+
+    model = os.environ.get("OPENAI_TRANSCRIPTION_MODEL", "gpt-transcribe")
+    try:
+        transcribe_recording(recording_url, output, os.environ.get("TWILIO_AUTH_TOKEN", ""), model)
+    except Exception as error:
+        click.echo(f"reference-agent: {recording_url} was not transcribed: {error}", err=True)
+        sys.exit(3)
+
+
 if __name__ == "__main__":
     main()

@@ -25,6 +25,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from openai import AsyncOpenAI
+
 from reference_agent import gate_events as ev
 from reference_agent.call_log import CallLog
 from reference_agent.caller_line import CallerLine
@@ -48,8 +50,17 @@ RECONNECT_AFTER = (0.0, 0.25, 0.5, 1.0, 2.0, 2.0)
 class CallSession:
     """The agent's side of one call."""
 
-    def __init__(self, settings: Settings, call_sid: str, line: CallerLine, log: CallLog, metrics: Metrics) -> None:
-        self.settings, self.call_sid, self.line, self.log, self.metrics = settings, call_sid, line, log, metrics
+    def __init__(
+        self,
+        settings: Settings,
+        openai: AsyncOpenAI,
+        call_sid: str,
+        line: CallerLine,
+        log: CallLog,
+        metrics: Metrics,
+    ) -> None:
+        self.settings, self.openai, self.call_sid, self.line = settings, openai, call_sid, line
+        self.log, self.metrics = log, metrics
         self.realtime_audio_in_queue: asyncio.Queue[str] = asyncio.Queue(maxsize=QUEUE_FRAMES)
         self.gate = ResponseGate()
         self.heard = HeardAudio()
@@ -61,7 +72,7 @@ class CallSession:
         self.stats_audio_blocked = 0
         self.user_has_spoken = False
         self.outcome: str | None = None
-        self._greeted = False
+        self._owed: str | None = None
         self._connected = asyncio.Event()
         self._replayed = asyncio.Event()
         self._session_began = self._requested_at = 0.0
@@ -80,8 +91,13 @@ class CallSession:
     async def run(self, messages: AsyncIterator[Message]) -> None:
         """Serve the call until either side ends it."""
         self.log.write("call_started", call=self.call_sid, stream=self.line.stream_sid)
-        work = (self._caller(messages), self.audio_sender_loop(), self._sessions(), self._clock(), self._status())
-        tasks = [asyncio.create_task(each) for each in work]
+        tasks = [
+            asyncio.create_task(self._caller(messages)),
+            asyncio.create_task(self.audio_sender_loop()),
+            asyncio.create_task(self._sessions()),
+            asyncio.create_task(self._clock()),
+            asyncio.create_task(self._status()),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -143,7 +159,7 @@ class CallSession:
         A trigger that is skipped stays owed: the gate answers it once, after response.done, unless the response that
         was in progress already had it in its context.
         """
-        request = self.gate.trigger(reason, self._now())
+        self.gate.owe(reason)
         if self.active_response_id is not None:
             logger.warning(
                 "[RESPONSE GUARD] Active response in progress (%s) – skipping new response (%s)",
@@ -151,6 +167,9 @@ class CallSession:
                 reason,
             )
             return
+        if self.gate.pending_response is not None:
+            return
+        request = self.gate.trigger(reason, self._now())
         if request is None:  # requested and not created yet, or no session
             self.log.write("trigger_skipped", call=self.call_sid, reason=reason, phase=self.gate.phase.name)
             return
@@ -161,14 +180,12 @@ class CallSession:
 
     async def _tell_gate(self, event: ev.Event) -> None:
         for action in self.gate.handle(event, self._now()):
-            if isinstance(action, ev.Answer):
-                await self.trigger_response(action.reason)
-            else:
-                await self._carry_out(action)
+            await self._carry_out(action)
 
     async def _carry_out(self, action: ev.Action) -> None:
-        """Do what the gate asks for besides answering."""
-        if isinstance(action, ev.Cancel):
+        if isinstance(action, ev.Answer):
+            self._owed = action.reason  # answered as soon as this event has been dealt with
+        elif isinstance(action, ev.Cancel):
             named = {"response_id": action.response_id} if action.response_id else {}
             await self._send({"type": "response.cancel", "event_id": action.event_id, **named})
         elif isinstance(action, ev.Discard):
@@ -189,23 +206,34 @@ class CallSession:
             await asyncio.sleep(RECONNECT_AFTER[attempt])
             attempt += 1
             try:
-                async with RealtimeClient.connect(self.settings) as client:
+                async with RealtimeClient.connect(self.openai, self.settings.model) as client:
                     await self._begin(client)
                     attempt = 0
                     while True:
                         await self._on_event(await client.receive())
+                        await self._answer_what_is_owed()
             except ConnectionLost as lost:
                 logger.warning("[REALTIME] Connection lost in session %d: %s", self.epoch, lost)
                 self.log.write("connection_lost", call=self.call_sid, epoch=self.epoch, why=str(lost))
             except SessionRefused as refused:
                 return await self._give_up(str(refused))
             self._connected.clear()
+            self._owed = None  # the gate remembers
+            if self.active_response_id is not None:
+                await self.line.clear()  # it will be said again
             self.gate.handle(ev.Disconnected(), self._now())
         return await self._give_up("no connection to the model")
 
+    async def _answer_what_is_owed(self) -> None:
+        """Answer what the gate said is owed, now that nothing is active."""
+        if self._owed is not None:
+            reason, self._owed = self._owed, None
+            await self.trigger_response(reason)
+
     async def _begin(self, client: RealtimeClient) -> None:
         """Configure a session and tell it the conversation; audio follows only then, and responses after that."""
-        await client.configure(session_settings(self.settings))
+        await client.send_event({"type": "session.update", "session": session_settings(self.settings)})
+        await client.configured()
         for item in self.dialogue.conversation.replay():
             await client.send_event({"type": "conversation.item.create", "item": item})
         self.client, self._session_began = client, self._now()
@@ -243,7 +271,7 @@ class CallSession:
 
     async def _on_response(self, event: ServerEvent) -> None:
         response = event.response
-        if response is None or response.conversation_id is None:  # null: not in the conversation
+        if response is None or response.conversation_id is None:
             return
         trigger_id = (response.metadata or {}).get("trigger_id")
         fields = {"call": self.call_sid, "response": response.id, "trigger_id": trigger_id}

@@ -74,7 +74,7 @@ class ResponseGate:
 
     phase: Phase = Phase.CONNECTING
     active_response_id: str | None = None
-    requested: str | None = None  # event id of our create whose outcome is not known
+    pending_response: str | None = None  # event id of our create whose outcome is not known
     owed: frozenset[str] = frozenset()  # reasons that no response.created has paid
     since: frozenset[str] = frozenset()  # those of them that came after the request (or after a barge-in into it)
     paying: bool = False  # the active response answers something that was owed
@@ -94,12 +94,12 @@ class ResponseGate:
         """Owe an answer for ``reason``; return the request to send now, or None when it will be answered later."""
         if self.phase is Phase.CLOSED:
             return None
-        self._owe(reason)
+        self.owe(reason)
         if self.phase is not Phase.IDLE:
             return None
         self.phase, self.deadline, self.since = Phase.REQUESTED, now + CREATED_WITHIN, frozenset()
-        self.requested = self._event_id("trigger")
-        return Request(self.requested)
+        self.pending_response = self._event_id("trigger")
+        return Request(self.pending_response)
 
     # -- and for what happens
 
@@ -130,14 +130,14 @@ class ResponseGate:
         """Ours, or one that somebody else created: either way all that was owed is paid."""
         if event.response_id in (self.active_response_id, *self.finished):
             return (Count("repeated_event"),)
-        ours = self.requested is not None and event.trigger_id == self.requested
+        ours = self.pending_response is not None and event.trigger_id == self.pending_response
         if self.active_response_id is not None:  # the server has one at a time, so that one is over
             self._finish()
         unneeded = ours and (not self.owed or self.cancel_on_created)
         self.paying = bool(self.since if self.cancel_on_created else self.owed)
         self._pay(keep=ours and self.cancel_on_created)
         if ours:
-            self.requested, self.cancel_on_created = None, False
+            self.pending_response, self.cancel_on_created = None, False
         self.active_response_id, self.unwanted = event.response_id, unneeded
         counted: Actions = NOTHING if ours else (Count("foreign_response"),)
         if self.phase is Phase.PROBING:  # the probe is behind it and will cancel it
@@ -151,11 +151,11 @@ class ResponseGate:
         return NOTHING
 
     def _done_requested(self, event: Done, now: float) -> Actions:
-        if self.requested is None or event.trigger_id != self.requested:
+        if self.pending_response is None or event.trigger_id != self.pending_response:
             return self._done_stray(event, now)
         self.active_response_id = event.response_id  # its response.created never reached us
         self.owed, self.paying = self.since, not self.cancel_on_created
-        self.requested, self.cancel_on_created = None, False
+        self.pending_response, self.cancel_on_created = None, False
         return self._done(event, now)
 
     def _done(self, event: Done, now: float) -> Actions:
@@ -163,26 +163,30 @@ class ResponseGate:
         if self.active_response_id == UNKNOWN:
             self.active_response_id = event.response_id
         if event.response_id != self.active_response_id:
-            if self.requested is not None and event.trigger_id == self.requested:
-                self.requested, self.cancel_on_created = None, False
+            if self.pending_response is not None and event.trigger_id == self.pending_response:
+                self.pending_response, self.cancel_on_created = None, False
             return self._done_stray(event, now)
         again = event.status == "failed" and self._still_owed()
         self._finish()
         if again:
-            self._owe("retry")
-            if self.requested is None:
+            self.owe("retry")
+            if self.pending_response is None:
                 return self._back_off(event.reason or "response_failed", now)
         elif event.status == "completed":
             self.retries = 0
-        if self.requested is not None:  # ours, behind somebody else's response
+        if self.pending_response is not None:  # ours, behind somebody else's response
             self.phase, self.deadline = Phase.REQUESTED, now + CREATED_WITHIN
             return NOTHING
         return self._idle()
 
     def _done_probing(self, event: Done, now: float) -> Actions:
-        if self.requested is not None and event.trigger_id == self.requested and self.active_response_id is None:
+        if (
+            self.pending_response is not None
+            and event.trigger_id == self.pending_response
+            and self.active_response_id is None
+        ):
             self.owed, self.paying = self.since, not self.cancel_on_created
-            self.active_response_id, self.requested, self.cancel_on_created = event.response_id, None, False
+            self.active_response_id, self.pending_response, self.cancel_on_created = event.response_id, None, False
         if self.active_response_id not in (event.response_id, UNKNOWN):
             return self._done_stray(event, now)
         by_probe = event.status == "cancelled" and event.reason in ("client_cancelled", None) and not self.cancel_sent
@@ -190,7 +194,7 @@ class ResponseGate:
         self.active_response_id = event.response_id
         self._finish()
         if again:
-            self._owe("watchdog")
+            self.owe("watchdog")
         if not by_probe:  # over by itself: the probe will find nothing, and say so
             return NOTHING
         return (Discard(event.response_id), *self._idle())
@@ -203,12 +207,12 @@ class ResponseGate:
     def _error(self, event: Error, now: float) -> Actions:
         if event.code in FATAL:
             return self._give_up(event.code)
-        if self.requested is None or not (
-            event.event_id == self.requested or (event.event_id is None and event.code == ALREADY_ACTIVE)
+        if self.pending_response is None or not (
+            event.event_id == self.pending_response or (event.event_id is None and event.code == ALREADY_ACTIVE)
         ):
             return (Count("other_error"),)
         self._pay_interrupted()
-        self.requested, self.since = None, frozenset()
+        self.pending_response, self.since = None, frozenset()
         if self.phase is not Phase.REQUESTED:  # behind somebody else's response, which pays for it
             return (Count("active_response_error"),) if event.code == ALREADY_ACTIVE else NOTHING
         if event.code != ALREADY_ACTIVE or event.response_id in self.finished:
@@ -242,7 +246,7 @@ class ResponseGate:
         return (Discard(self.active_response_id),)
 
     def _barge_in(self, event: BargeIn, now: float) -> Actions:
-        if self.requested is not None:
+        if self.pending_response is not None:
             self.cancel_on_created, self.since = True, frozenset()
         if self.active_response_id is None or self.unwanted:
             return NOTHING
@@ -265,7 +269,7 @@ class ResponseGate:
         self._forget()
         self.phase, self.finished = Phase.CONNECTING, ()
         if interrupted:
-            self._owe("resume")
+            self.owe("resume")
         return NOTHING
 
     def _closed(self, event: Closed, now: float) -> Actions:
@@ -304,9 +308,9 @@ class ResponseGate:
         self.deadline = None  # Disconnected is on its way
         return (Reconnect(),)
 
-    def _owe(self, reason: str) -> None:
+    def owe(self, reason: str) -> None:
         self.owed |= {reason}
-        if self.requested is not None:
+        if self.pending_response is not None:
             self.since |= {reason}
 
     def _pay(self, *, keep: bool) -> None:
@@ -330,7 +334,7 @@ class ResponseGate:
 
     def _forget(self) -> None:
         self._pay_interrupted()
-        self.active_response_id = self.requested = self.probe = self.probed = self.deadline = None
+        self.active_response_id = self.pending_response = self.probe = self.probed = self.deadline = None
         self.paying = self.unwanted = self.cancel_sent = False
         self.since = frozenset()
 

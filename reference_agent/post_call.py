@@ -42,12 +42,18 @@ class Jobs:
             "PATH": os.environ.get("PATH", ""),
             "OPENAI_API_KEY": self._settings.openai_api_key,
             "TWILIO_AUTH_TOKEN": self._settings.twilio_auth_token,
-            "MODEL": self._settings.transcription_model,
-            "RECORDING_URL": recording_url,
-            "RESULT": str(self._settings.recordings / f"{call_sid}.json"),
+            "OPENAI_TRANSCRIPTION_MODEL": self._settings.transcription_model,
         }
+        output = str(self._settings.recordings / f"{call_sid}.json")
         async with self._slots:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "reference_agent.transcribe_recording", env=environment
+                sys.executable,
+                "-m",
+                "reference_agent",
+                "transcribe",
+                recording_url,
+                "--output",
+                output,
+                env=environment,
             )
             await process.wait()

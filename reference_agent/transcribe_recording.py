@@ -1,4 +1,4 @@
-"""Transcribes the recording of a finished call and writes the text to a file: a program, run for one recording.
+"""Transcribes the recording of a finished call: in a process of its own, run for one recording.
 
 It imports nothing of the agent, so it cannot reach a live call.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import sys
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 MOST_BYTES = 200 * 1024 * 1024
@@ -34,18 +31,8 @@ def transcribe(audio: bytes, model: str) -> str:
     return OpenAI().audio.transcriptions.create(model=model, file=("recording.wav", audio)).text
 
 
-def main(environment: Mapping[str, str]) -> int:
-    """Transcribe one recording; the environment says which."""
-    url, result = environment["RECORDING_URL"], Path(environment["RESULT"])
-    try:
-        text = transcribe(fetch(url, environment["TWILIO_AUTH_TOKEN"]), environment["MODEL"])
-    except Exception as error:
-        print(f"transcribe_recording: {url}: {error}", file=sys.stderr)
-        return 1
-    result.parent.mkdir(parents=True, exist_ok=True)
-    result.write_text(json.dumps({"recording": url, "text": text}, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(os.environ))
+def transcribe_recording(url: str, output: Path, auth_token: str, model: str) -> None:
+    """Write the text of a recording to a JSON file.  Raises whatever the network or the service does."""
+    text = transcribe(fetch(url, auth_token), model)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"recording": url, "text": text}, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -32,14 +32,15 @@ class Bridge:
         sends: Frames = each_once,
         transcode: bool = False,
         creates_per_turn: int = 1,
-        drops_turns: bool = False,
+        leaves_turn: int = 0,
         nudges: bool = False,
         foreign_message: bool = False,
     ) -> None:
         self.url = url
-        self.sends, self.transcode, self.drops_turns = sends, transcode, drops_turns
+        self.sends, self.transcode, self.leaves_turn = sends, transcode, leaves_turn
         self.creates_per_turn, self.nudges, self.foreign_message = creates_per_turn, nudges, foreign_message
         self.active = self.dirty = False
+        self.turns = 0
 
     async def __call__(self, line: Line) -> None:
         headers = {"Authorization": "Bearer sk-test"}
@@ -77,7 +78,7 @@ class Bridge:
 
     async def trigger(self) -> None:
         if self.active:
-            self.dirty = not self.drops_turns
+            self.dirty = True
             return
         self.active, self.dirty = True, False
         for _ in range(self.creates_per_turn):
@@ -87,7 +88,8 @@ class Bridge:
         async for message in self.ai:
             event = json.loads(message)
             kind = event["type"]
-            if kind in ("session.updated", "input_audio_buffer.committed"):
+            self.turns += kind == "input_audio_buffer.committed"
+            if kind == "session.updated" or (kind == "input_audio_buffer.committed" and self.turns != self.leaves_turn):
                 await self.trigger()
             elif kind == "input_audio_buffer.speech_started":
                 await line.clear()

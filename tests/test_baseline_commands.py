@@ -16,7 +16,7 @@ from tests.ratchet_helpers import HEAD, TAIL, commit, git, write
 from tests.test_ratchet import APP, KNOWN, SESSION, TOOL_SEND
 
 WORSE = HEAD + SESSION + KNOWN + TAIL
-MENDED = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("TOOL_RESULT")\n' + TAIL
+MENDED = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("LIMITS")\n' + TAIL
 FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "markdown", "prompt")
 
 

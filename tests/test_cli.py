@@ -23,7 +23,6 @@ from pipeline_guard.cli.target import resolve_target
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import PipelineMap
-from reference_agent.__main__ import main as reference_agent_main
 from tests.sample_maps import demo_map, empty_map, finding
 
 
@@ -364,8 +363,3 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
     assert done.stdout.startswith("PG201")
-
-
-def test_the_agent_says_that_it_is_not_there_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reference_agent_main() == 2
-    assert capsys.readouterr().err == "reference-agent: not built yet\n"

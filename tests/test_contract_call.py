@@ -89,16 +89,18 @@ def test_each_wrong_agent_fails_for_its_own_reason(options: dict[str, Any], fail
     assert failed <= set(call(**options).failed)
 
 
-def test_a_turn_that_is_dropped_is_a_turn_without_an_answer() -> None:
-    """The guard that skips and forgets: whoever speaks while a response is made is never answered."""
+def test_a_turn_that_is_left_alone_is_dead_air_or_has_no_answer() -> None:
+    outcome = call(leaves_turn=2)
+    # The third turn's response answers the second turn as well, twenty seconds late.
+    assert outcome.failed == ["no dead air"]
+    assert call(leaves_turn=3).failed == [ANSWERED]
 
-    async def main() -> Outcome:
-        test_call = ContractCall(seed=1, faults=[parse_fault("foreign-created@1"), parse_fault("slow-create@3:8s")])
-        async with test_call.openai, agent(handler(test_call.openai.url, drops_turns=True)) as url:
-            return await test_call.run(stream_url=url)
 
-    outcome = virtual_time.run(main())
-    assert ACTIVE in outcome.failed or ANSWERED in outcome.failed
+def test_a_response_that_the_server_made_by_itself_collides_with_the_agent_s() -> None:
+    outcome = call("foreign-created@1")
+    assert ACTIVE in outcome.failed
+    assert ANSWERED not in outcome.failed
+    assert outcome.errors[0].startswith("conversation_already_has_active_response: ")
 
 
 def test_what_counts_as_understood() -> None:

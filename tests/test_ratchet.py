@@ -45,12 +45,11 @@ class CallSession:
                     self.active_response_id = None
             elif event["type"] == "input_audio_buffer.committed":
                 await self.trigger_response("USER_TURN")
-            elif event["type"] == "response.function_call_arguments.done":
-                await self.answer_tool(event)
+            elif event["type"] == "rate_limits.updated":
+                await self.say_more(event)
 
-    async def answer_tool(self, event) -> None:
-        item = {"type": "function_call_output", "call_id": event["call_id"], "output": "done"}
-        await self.realtime.send(json.dumps({"type": "conversation.item.create", "item": item}))
+    async def say_more(self, event) -> None:
+        await self.realtime.send(json.dumps({"type": "conversation.item.create", "item": event["item"]}))
         await self.realtime.send(json.dumps({"type": "response.create"}))
 """
 KNOWN = '        await self.realtime.send(json.dumps({"type": "response.create"}))\n'
@@ -85,7 +84,7 @@ def test_a_recorded_backend_passes(tmp_path: Path) -> None:
         ("formatted", APP.replace(ONE_LINE, FORMATTED)),
         ("a comment behind it", APP.replace(KNOWN, KNOWN[:-1] + "  # the answer\n")),
         ("one level deeper", HEAD + SESSION[:TOOL_SEND] + "        if True:\n    " + KNOWN + TAIL),
-        ("class and function renamed", APP.replace("CallSession", "PhoneCall").replace("answer_tool", "on_tool")),
+        ("class and function renamed", APP.replace("CallSession", "PhoneCall").replace("say_more", "go_on")),
         ("another method above", APP.replace("    async def configure", ANOTHER_METHOD + "    async def configure", 1)),
         ("written with carriage returns", APP.replace("\n", "\r\n")),
     ],
@@ -119,7 +118,7 @@ def test_a_copy_is_one_new_finding(tmp_path: Path) -> None:
 def test_a_copy_in_another_function_is_one_new_finding(tmp_path: Path) -> None:
     copy = "\n    async def answer_again(self, event) -> None:\n" + KNOWN
     called = SESSION.replace(
-        "await self.answer_tool(event)", "await self.answer_tool(event)\n                await self.answer_again(event)"
+        "await self.say_more(event)", "await self.say_more(event)\n                await self.answer_again(event)"
     )
     found = change(tmp_path, {"app.py": APP}, {"app.py": HEAD + called + copy + TAIL})
     assert [f.rule for f in found.new if f.symbol.endswith("answer_again")] == ["PG201"]
@@ -140,10 +139,23 @@ def test_a_statement_that_was_edited_is_no_second_one(tmp_path: Path) -> None:
 
 
 def test_what_is_mended_is_stale_and_does_not_fail(tmp_path: Path) -> None:
-    after = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("TOOL_RESULT")\n' + TAIL
+    after = HEAD + SESSION[:TOOL_SEND] + '        await self.trigger_response("LIMITS")\n' + TAIL
     found = change(tmp_path, {"app.py": APP}, {"app.py": after})
     assert found.new == []
     assert [known.rule for known in found.stale] == ["PG201"]
+
+
+def test_a_send_that_goes_through_the_trigger_now_is_no_new_retry(tmp_path: Path) -> None:
+    """The reason that the trigger is given tells that it is a retry; it was one before, and past the guard."""
+    retry = """            elif event["type"] == "error":
+                await asyncio.sleep(1)
+                {send}
+"""
+    direct, through = KNOWN.strip(), 'await self.trigger_response("SERVER_ERROR_RETRY")'
+    head, tail = SESSION.split("\n    async def say_more", 1)
+    before, after = (f"{head}\n{retry.format(send=send)}\n    async def say_more{tail}" for send in (direct, through))
+    found = change(tmp_path, {"app.py": HEAD + before + TAIL}, {"app.py": HEAD + after + TAIL})
+    assert rules(found.new) == []
 
 
 def test_a_suppression_accepts_a_new_finding(tmp_path: Path) -> None:
@@ -156,6 +168,20 @@ def test_the_guard_may_not_vanish(tmp_path: Path) -> None:
     after = APP.replace("        if self.active_response_id is not None:\n            return\n", "")
     found = change(tmp_path, {"app.py": APP}, {"app.py": after})
     assert {"PG203", "PG904"} & set(rules(found.new))
+
+
+def test_a_guard_that_is_not_perfect_is_better_than_none(tmp_path: Path) -> None:
+    """What is still wrong with it is a finding, and was none as long as there was no guard at all."""
+    weak = APP.replace('        self.active_response_id = "pending"\n', "")
+    bare = weak.replace("        if self.active_response_id is not None:\n            return\n", "")
+    assert "PG203" in baseline_rules(tmp_path, bare)
+    assert baseline_rules(tmp_path, weak) & {"PG204", "PG205", "PG206"}
+    assert change(tmp_path, {"app.py": bare}, {"app.py": weak}).new == []
+
+
+def baseline_rules(folder: Path, code: str) -> set[str]:
+    write(folder, {"app.py": code})
+    return set(baseline_of(folder).counts)
 
 
 GREETER = APP.replace('"input_audio_buffer.committed"', '"session.updated"').replace("USER_TURN", "GREETING")
@@ -289,6 +315,11 @@ def test_a_file_that_cannot_be_read_is_never_known_and_says_nothing_of_the_rest(
     assert rules(found.new) == ["PG901"]
     baseline = baseline_of(tmp_path)
     assert rules(compare_with(baseline, tmp_path).new) == ["PG901"]
+
+
+def test_a_file_that_cannot_be_read_hides_nothing_in_others(tmp_path: Path) -> None:
+    found = change(tmp_path, {"app.py": APP}, {"app.py": HEAD + SESSION + KNOWN + TAIL, "tools.py": "def broken(:\n"})
+    assert rules(found.new) == ["PG201", "PG901"]
 
 
 def test_rules_that_are_not_asked_for_are_neither_new_nor_stale(tmp_path: Path) -> None:

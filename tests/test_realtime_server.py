@@ -137,6 +137,29 @@ def test_speech_includes_the_padding_before_it_and_the_turn_holds_that_audio() -
     assert heard == [silence(300) + voice(5, 400) + silence(500)]
 
 
+@pytest.mark.parametrize("audio_format", ["audio/pcm", "audio/pcmu", "audio/pcma"])
+@pytest.mark.parametrize(
+    "detection", [{"type": "server_vad", "silence_duration_ms": 300}, {"type": "semantic_vad", "eagerness": "high"}]
+)
+def test_speech_is_heard_in_every_format_and_by_either_detection(audio_format: str, detection: dict[str, Any]) -> None:
+    rate, quiet = {"audio/pcm": (48, b"\0"), "audio/pcmu": (8, b"\xff"), "audio/pcma": (8, b"\xd5")}[audio_format]
+    driver = Driver(sequence(Reply.say("Yes", 400)))
+    kind = {"type": audio_format, **({"rate": 24000} if audio_format == "audio/pcm" else {})}
+    audio = {"input": {"format": kind, "turn_detection": detection}, "output": {"format": kind}}
+    driver.send("session.update", session={"type": "realtime", "audio": audio})
+    driver.new()
+    said = voice(1, 600, audio_format) + quiet * (rate * 400)
+    driver.send("input_audio_buffer.append", audio=base64.b64encode(said).decode())
+    driver.wait(3)
+    events = driver.new()
+    (stopped,) = [e for e in events if e["type"] == "input_audio_buffer.speech_stopped"]
+    assert stopped["audio_end_ms"] == 900
+    # Nobody switched it off: the server answers by itself.
+    audio_out = b"".join(base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
+    assert len(audio_out) == 400 * rate
+    assert driver.server.responses[0].cause == "turn"
+
+
 def test_a_click_is_not_speech_and_quiet_audio_is_none_either() -> None:
     driver = Driver().configure()
     driver.speak(20, 1000)

@@ -48,6 +48,14 @@ def sites(folder: Path) -> list[Site]:
     return [site for site in analyse(folder, found.files, config).sites() if site.role == "primitive"]
 
 
+def test_a_pattern_that_is_none_is_named_with_its_table(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "voice.toml").write_text('[manual_turns]\nnames = ["push("]\n')
+    (tmp_path / "pyproject.toml").write_text('[tool.pipeline-guard]\nvocabulary = ["voice.toml"]\n')
+    with pytest.raises(ConfigError, match=r"voice\.toml: \[\[manual_turns\]\]"):
+        sites(tmp_path)
+
+
 def test_nothing_is_known_of_a_library_nobody_described(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     assert sites(tmp_path) == []

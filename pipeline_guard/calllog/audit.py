@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol
 
 from pipeline_guard.calllog.calls import Calls
-from pipeline_guard.calllog.formats import LineReader
+from pipeline_guard.calllog.formats import LineReader, Message
+from pipeline_guard.calllog.ids import ids_in
 from pipeline_guard.calllog.ledger import CallLedger, Severity, Verdict
-from pipeline_guard.calllog.markers import Hit, Markers, ids_in, load_markers
+from pipeline_guard.calllog.markers import Hit, Markers, load_markers
 from pipeline_guard.calllog.reader import Block, read_log
 
 Outcome = Literal["pass", "fail", "not shown"]
 # How many lines with hits are remembered to know a pasted piece of log again.
 _REMEMBERED = 50_000
+# Kinds of line that are found outside calls too.
+_OF_NO_CALL = frozenset(
+    {"live_stt", "live_tts", "session_error", "transcript", "assistant", "call_ended", "sender_ended", "guard_skip"}
+)
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -128,7 +133,7 @@ def audit(stream: BinaryIO, report: Report, *, progress: Callable[[int], None] |
                 result.repeated_lines += 1
                 report.line(LineReport(result.lines, piece.data, text, None, (Verdict("said before"),), ("repeat",)))
             else:
-                line = _judge(markers, calls, hits, message.text, message.seconds, result.lines)
+                line = _judge(markers, calls, hits, message, result.lines)
                 report.line(LineReport(result.lines, piece.data, text, line[0], line[1], tuple(h.kind for h in hits)))
         if progress is not None:
             progress(len(piece.data) + 1)
@@ -140,19 +145,24 @@ def audit(stream: BinaryIO, report: Report, *, progress: Callable[[int], None] |
 
 
 def _judge(
-    markers: Markers, calls: Calls, hits: list[Hit], text: str, seconds: float | None, line: int
-) -> tuple[int, tuple[Verdict, ...]]:
-    ids = list(ids_in(text))
+    markers: Markers, calls: Calls, hits: list[Hit], message: Message, line: int
+) -> tuple[int | None, tuple[Verdict, ...]]:
+    ids = [*ids_in(message.text), *message.ids]
     verdicts: list[Verdict] = []
-    call: CallLedger | None = None
+    number: int | None = None
     for hit in hits:
-        call = calls.begins(ids, line) if hit.kind == "call_started" else calls.of(ids, line)
-        reason = markers.reason_kind(hit, text) if hit.kind == "trigger" else ""
-        verdict = call.take(hit, line, seconds, reason)
+        if hit.kind == "call_started":
+            call: CallLedger | None = calls.begins(ids, line)
+        else:
+            call = calls.of(ids, line, certain=hit.kind not in _OF_NO_CALL)
+        if call is None:
+            continue
+        number = call.number
+        reason = markers.reason_kind(hit, message.text) if hit.kind == "trigger" else ""
+        verdict = call.take(hit, line, message.seconds, reason)
         if verdict is not None:
             verdicts.append(verdict)
-    assert call is not None
-    return call.number, tuple(verdicts)
+    return number, tuple(verdicts)
 
 
 def checks_of(call: CallLedger) -> list[CallCheck]:
@@ -194,6 +204,8 @@ def _balance_check(call: CallLedger) -> CallCheck:
     detail = f"{call.created} responses, {turns}, {call.asked} triggers" + (f" ({asked})" if asked else "")
     if call.created_after_end:
         detail += f"; {call.created_after_end} more responses after the call ended"
+    if call.merged > 1:
+        detail += "; calls that overlap, judged by their sums"
     if call.unasked:
         return CallCheck(name, "fail", f"{detail}: {call.unasked} that nobody asked for")
     if call.unanswered:

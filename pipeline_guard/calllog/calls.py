@@ -9,7 +9,7 @@ from pipeline_guard.calllog.ledger import CallLedger
 
 # Ids are cut short in logs; this much of one is enough to know it again.
 # Those of OpenAI begin alike when they are made in the same minute.
-_ENOUGH = {"call": 8, "stream": 8, "response": 16, "item": 16, "session": 12}
+_ENOUGH = {"call": 8, "stream": 8, "response": 20, "item": 20, "session": 12}
 _NAMES_CALL = ("call", "stream")
 # So many ids are remembered; older ones are those of calls long over.
 _REMEMBERED = 100_000
@@ -40,10 +40,15 @@ class Calls:
         self._learn(known, keys)
         return known
 
-    def of(self, ids: Iterable[tuple[str, str]], line: int) -> CallLedger:
-        """Return the call that any other line belongs to."""
+    def of(self, ids: Iterable[tuple[str, str]], line: int, *, certain: bool) -> CallLedger | None:
+        """Return the call that any other line belongs to; None when it says nothing of a call by itself.
+
+        ``certain`` lines are of a call even where none is known: the log began in the middle of it.
+        """
         keys = list(ids)
         known = self._known(keys)
+        if known is None and not certain and not self.calls:
+            return None
         if known is None and any(kind in _NAMES_CALL for kind, _ in keys):
             # It names a call that nothing is known of.  One that is under way and has no name yet may be the one;
             # otherwise it is of a call that began before the log, or that is being worked on after its end.

@@ -10,6 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 
+from pipeline_guard.calllog.ids import ids_in
+
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = r"(?P<time>(?:\d{4}-\d\d-\d\d[T ])?\d{1,2}:\d\d:\d\d(?:[.,]\d+)?)(?:Z|[+-]\d\d:?\d\d)?"
 _PREFIXES = (
@@ -31,13 +33,17 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?:[.,](\d+))?")
 
 @dataclass(frozen=True)
 class Message:
-    """What a line says.  ``seconds`` is the time of day, where the line has one; a ``header`` has no words."""
+    """What a line says.  ``seconds`` is the time of day, where the line has one; a ``header`` has no words.
+
+    ``ids`` are those of a JSON line's other fields.
+    """
 
     text: str
     format: str = "plain"
     source: str = ""
     seconds: float | None = None
     header: bool = False
+    ids: tuple[tuple[str, str], ...] = ()
 
 
 class LineReader:
@@ -87,7 +93,7 @@ class LineReader:
         if line.startswith("{") and line.rstrip().endswith("}"):
             inner = _json_message(line)
             if inner is not None:
-                return Message(inner.text, format_name, source or inner.source, inner.seconds or seconds)
+                return Message(inner.text, format_name, source or inner.source, inner.seconds or seconds, ids=inner.ids)
         match = _LOGGING.match(line)
         if match is not None:
             seconds, line = seconds_of(match["time"]), line[match.end() :]
@@ -119,6 +125,5 @@ def _json_message(line: str) -> Message | None:
     if "type" in record or text is None or "streamSid" in record:
         # An event of Realtime or Twilio, logged as it is; ids stand in it by name.
         return Message(line, "json lines", source, seconds_of(time))
-    # Other fields may hold the ids by which lines of different calls are told apart.
-    rest = {key: value for key, value in record.items() if isinstance(value, (str, int)) and value != text}
-    return Message(f"{text}  {json.dumps(rest, ensure_ascii=False)}", "json lines", source, seconds_of(time))
+    rest = " ".join(value for value in record.values() if isinstance(value, str) and value != text)
+    return Message(text, "json lines", source, seconds_of(time), ids=tuple(ids_in(rest)))

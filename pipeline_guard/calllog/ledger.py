@@ -10,8 +10,8 @@ from pipeline_guard.calllog.markers import Hit
 
 Severity = Literal["error", "warning", "note"]
 # A response may be logged before the turn that it answers: threads write when they come to it.  So many lines of the
-# call may lie between before it counts as one that nobody asked for.
-_PATIENCE = 10
+# call, and of the log, may lie between before it counts as one that nobody asked for.
+_PATIENCE, _PATIENCE_LINES = 10, 25
 # More of one call's problems than this are counted, not kept.
 _KEPT = 200
 _BEST_TURN_SOURCE = ("turn_committed", "speech_stopped", "transcript")
@@ -125,6 +125,9 @@ class CallLedger:
         """The log is at its end: what was not asked for by now was not asked for."""
         while self._unpaid:
             self._never_asked(self._unpaid.popleft()[0])
+        if self.merged > 1 and self._turn_source is not None:
+            asked = self.turns + self.triggers.total() - self.triggers["turn"] + self.merged
+            self.unasked = max(0, self.created - asked)
         if (loops := self.sender_loops) is not None and loops > self.merged:
             self._problem("sender loops", self.began_at, f"{loops} sender loops in {self._calls_text()}")
         if (open_turns := self._waiting_turns) > 0 and self.created:
@@ -142,7 +145,7 @@ class CallLedger:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.problems = sorted([*self.problems, *other.problems], key=lambda problem: problem.line)[:_KEPT]
-        self._unpaid.extend(other._unpaid)
+        self._unpaid.clear()
         self._responses.extend(other._responses)
         self._finished.extend(other._finished)
         self._form_of.update(other._form_of)
@@ -258,6 +261,9 @@ class CallLedger:
         if self.turns == 0 and self.inferred_greetings < self.merged and not self.triggers["greeting"]:
             self.inferred_greetings += 1
             return Verdict(f"response {self.created}, greeting")
+        if self.merged > 1:
+            # The order of their lines says nothing then; only the sums do.
+            return Verdict(f"response {self.created}")
         self._unpaid.append((line, self._hits))
         return Verdict(f"response {self.created}, unasked?", "warning")
 
@@ -273,7 +279,8 @@ class CallLedger:
 
     def _assistant(self, hit: Hit, line: int, seconds: float | None, reason: str) -> Verdict | None:
         reply = " ".join((hit.text or "").split()).strip("\"'«»").lower()
-        if reply and reply == self._last_reply and self.forms[hit.kind, hit.form] > 1:
+        # Of calls that cannot be told apart, each may have said it once.
+        if reply and reply == self._last_reply and self.merged == 1 and self.forms[hit.kind, hit.form] > 1:
             if self._form_of.get("assistant") == hit.form:
                 self._problem("duplicate reply", line, "the same reply twice with no turn between")
                 return Verdict("DUPLICATE REPLY", "error")
@@ -299,20 +306,25 @@ class CallLedger:
     def _said_before(self, hit: Hit, known: deque[str], kind: str) -> bool:
         """Say whether an event was told before: with the same id, or in the wording that does not count here."""
         if hit.response is not None:
-            short = hit.response[:16]
-            if any(short.startswith(old) or old.startswith(short) for old in known):
+            # Cut short, an id is the beginning of itself.
+            if any(hit.response.startswith(old) or old.startswith(hit.response) for old in known):
                 return True
-            known.append(short)
+            known.append(hit.response)
         # Agents log one event in two wordings; the one met first is the one that counts.
         return self._form_of.setdefault(kind, hit.form) != hit.form
 
     def _settle_unpaid(self, line: int) -> None:
-        while self._unpaid and self._hits - self._unpaid[0][1] > _PATIENCE:
+        while self._unpaid and (
+            self._hits - self._unpaid[0][1] > _PATIENCE or line - self._unpaid[0][0] > _PATIENCE_LINES
+        ):
             self._never_asked(self._unpaid.popleft()[0])
 
     def _never_asked(self, line: int) -> None:
         self.unasked += 1
-        self._problem("duplicate response", line, "a response that no turn and no trigger asked for")
+        # A log that names no turns at all cannot say that there was none.
+        severity: Severity = "warning" if self._turn_source is None else "error"
+        text = "a response that no turn and no trigger in the log asked for"
+        self._problem("duplicate response", line, text, severity)
 
     def _problem(self, kind: str, line: int, text: str, severity: Severity = "error") -> None:
         self.problem_counts[kind] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -147,17 +146,3 @@ def _hit(marker: Marker, match: re.Match[str]) -> Hit:
 def _shortest(literals: set[bytes]) -> tuple[bytes, ...]:
     """Leave out what contains another literal anyway."""
     return tuple(sorted(literal for literal in literals if not any(o != literal and o in literal for o in literals)))
-
-
-def ids_in(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the ids of a line as (kind, id); an id may be cut short ("resp_CkNp12...")."""
-    for match in _IDS.finditer(text):
-        kind = match.lastgroup
-        assert kind is not None
-        yield kind, match.group(kind)
-
-
-_IDS = re.compile(
-    r"(?P<call>\bCA[0-9a-f]{6,32})|(?P<stream>\bMZ[0-9a-f]{6,32})|(?P<response>\bresp_\w{4,})|(?P<item>\bitem_\w{4,})"
-    r"|(?P<session>\bsess_\w{4,}|\bSES-\w{4,})"
-)

@@ -14,7 +14,7 @@ from pipeline_guard.certify.ear import Ear
 from pipeline_guard.certify.faults import Fault
 from pipeline_guard.certify.frame_ledger import Arrivals, FrameLedger, Walk
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
-from pipeline_guard.certify.realtime.facts import ResponseFacts
+from pipeline_guard.certify.realtime.facts import ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.script import Reply, Situation
 from pipeline_guard.certify.record import Record
 from pipeline_guard.certify.twilio.phone import Phone
@@ -29,6 +29,8 @@ LINES = (
     "נקבע. תודה ולהתראות.",
 )
 AGAIN = "לא שמעתי, אפשר לחזור?"
+# Longer than an agent needs to find out that a request or a response was lost (seconds of simulated time).
+_DEAD_AIR = 15.0
 _ACTIVE_ERROR = "conversation_already_has_active_response"
 
 
@@ -152,6 +154,7 @@ class ContractCall:
         checks = [
             _audio_check(arrivals),
             _answer_check([turn.item_id for turn in turns], responses),
+            _dead_air_check(turns, responses),
             _duplicate_check(responses),
             Check("no active-response error", not active, f"{len(active)} such errors"),
             Check(
@@ -189,6 +192,15 @@ def _answer_check(turns: Sequence[str], responses: Sequence[ResponseFacts]) -> C
         bool(turns) and answered == len(turns),
         f"{answered} of {len(turns)} turns answered once, {counts.count(0)} never",
     )
+
+
+def _dead_air_check(turns: Sequence[TurnFacts], responses: Sequence[ResponseFacts]) -> Check:
+    """A turn that only the next turn's response covers was answered, but the caller sat in silence until then."""
+    waits = [
+        response.requested_at - turn.at for turn in turns for response in responses if turn.item_id in response.covers
+    ]
+    longest = max(waits, default=0.0)
+    return Check("no dead air", longest <= _DEAD_AIR, f"at most {longest:.1f} s from a turn to its response's request")
 
 
 def _duplicate_check(responses: Sequence[ResponseFacts]) -> Check:

@@ -81,7 +81,6 @@ class OpenAISimulator:
     host: str = "127.0.0.1"
     port: int = 0
     record: Record = field(default_factory=Record)
-    ssl: Any = None
     on_audio: Callable[[int, bytes, str], None] | None = None
     sessions: list[RealtimeServer] = field(default_factory=list)
     _server: Server | None = None
@@ -111,7 +110,6 @@ class OpenAISimulator:
             compression=None,
             max_size=16 * 1024 * 1024,
             ping_interval=None,
-            ssl=self.ssl,
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
@@ -124,12 +122,12 @@ class OpenAISimulator:
     @property
     def websocket_base_url(self) -> str:
         """What ``AsyncOpenAI(websocket_base_url=…)`` takes."""
-        return f"{'wss' if self.ssl else 'ws'}://{self.host}:{self.port}/v1"
+        return f"ws://{self.host}:{self.port}/v1"
 
     @property
     def url(self) -> str:
         """What a plain WebSocket client connects to; it adds ``?model=…``."""
-        return f"{'wss' if self.ssl else 'ws'}://{self.host}:{self.port}{PATH}"
+        return f"ws://{self.host}:{self.port}{PATH}"
 
     @property
     def turns(self) -> list[TurnFacts]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline_guard.calllog.audit import Audit
 
 
-@click.command("audit-log")
+@click.command("audit-log", short_help="Check the log of a real call.")
 @click.argument("log", metavar="FILE|-")
 @click.option(
     "--format",

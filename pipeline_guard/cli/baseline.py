@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("pipeline-guard-baseline.json")
 
 
-@click.command("baseline")
+@click.command("baseline", short_help="Record findings and contract, to fail on what gets worse.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path())
 @click.option(
     "--output",

@@ -40,7 +40,7 @@ record_option = click.option(
 )
 
 
-@click.group("simulate")
+@click.group("simulate", short_help="Play one peer of a phone agent.")
 def command() -> None:
     """Simulate one peer of a phone agent: the OpenAI Realtime API, or Twilio with a caller."""
 

@@ -130,7 +130,8 @@ class ProtocolReader:
             for word in around.words.get(old, ()):
                 # Elsewhere only what has a name of its own: a function there may serve another lane.
                 own = word.func.module in around.modules or word.func.index == 0
-                if own and self._counts(word, around, _SERVICES):
+                # What is made here goes to somebody else, a browser: the client makes no such event.
+                if own and not word.built and self._counts(word, around, _SERVICES):
                     yield self._at(3, f"the event {old} (now {new})", word)
 
     @staticmethod
@@ -152,7 +153,7 @@ class ProtocolReader:
         for module in around.modules:
             for func in module.functions:
                 for site in func.calls:
-                    if self._replays(func, site.call) and around.runs(func, site.op):
+                    if self._replays(site.call, around) and around.runs(func, site.op):
                         call = site.call
                         yield Misuse(
                             kind="sdk_reconnect", path=module.rel, line=call.line, end_line=call.end_line,
@@ -160,7 +161,7 @@ class ProtocolReader:
                             reached_from=self.evidence.path_to(func, call.line),
                         )  # fmt: skip
 
-    def _replays(self, func: Func, call: ir.Call) -> bool:
+    def _replays(self, call: ir.Call, around: Surroundings) -> bool:
         given = {keyword.name: keyword.value for keyword in call.keywords if keyword.name is not None}
         wanted = given.get(self.names.reconnect_argument)
         if wanted is None or (type(wanted) is ir.Const and wanted.value is None):
@@ -169,7 +170,7 @@ class ProtocolReader:
         if type(size) is ir.Const and size.value == 0:
             return False
         text = ir.source(call.func)
-        uses = any(name.partition(".")[0] == "openai" for name in func.module.imported)
+        uses = any("openai" in module.imported for module in around.near)
         return uses and any(text.endswith(f".{name}") for name in self.names.reconnects)
 
 

@@ -14,6 +14,7 @@ from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func
 from pipeline_guard.program.flow import conditions, names_in, strings_in
 from pipeline_guard.program.models import PLAIN_BASES
+from pipeline_guard.program.reach import RANK
 from pipeline_guard.program.values import ClassValue, External, Frame, Function, Instance, Value
 
 # Decorators that leave the parameters as they are.
@@ -43,11 +44,19 @@ class SignatureReader:
         self.evidence = evidence
 
     def bad_calls(self, hops: list[Hop]) -> Iterator[Misuse]:
-        """Yield the running calls that raise TypeError: those that lead to a send or make an object which sends."""
+        """Yield the running calls that raise TypeError.
+
+        Those are looked at that lead to a send, from the entry point on, and that make an object which sends.
+        """
         seen: set[int] = set()
         for hop in hops:
-            if hop.edge is not None and hop.edge.site is not None and self.evidence.context(hop) not in QUIET:
+            if self.evidence.context(hop) in QUIET:
+                continue
+            if hop.edge is not None and hop.edge.site is not None:
                 yield from self._look(hop.edge.caller, hop.edge.op, hop.edge.site, seen)
+            for part in self.evidence.reach.path(hop.func, RANK):
+                if isinstance(part, Edge) and part.site is not None:
+                    yield from self._look(part.caller, part.op, part.site, seen)
         classes = dict.fromkeys(hop.func.owner_class for hop in hops if hop.func.owner_class is not None)
         for cls in classes:
             for func, site in self.graph.constructed.get(cls, ()) if cls is not None else ():

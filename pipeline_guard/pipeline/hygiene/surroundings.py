@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
@@ -18,13 +19,15 @@ _MAX_CLIMB = 200
 _IMPORTS_DEEP = 3  # a package's settings lie behind its __init__
 
 
-class Word:
-    """A string constant in running code: where it stands."""
+class Word(NamedTuple):
+    """A string constant: where it stands; ``built`` says that it is the type of a message that is made there."""
 
-    __slots__ = ("end_line", "func", "line", "op", "text")
-
-    def __init__(self, text: str, func: Func, op: int | None, line: int, end_line: int) -> None:
-        self.text, self.func, self.op, self.line, self.end_line = text, func, op, line, end_line
+    text: str
+    built: bool
+    func: Func
+    op: int | None
+    line: int
+    end_line: int
 
 
 class Surroundings:
@@ -70,8 +73,9 @@ class Surroundings:
                     found.setdefault(word.text, []).append(word)
             for cls in module.classes:
                 for field in cls.ir.fields:
-                    for text in _strings(field.value) if field.value is not None else ():
-                        found.setdefault(text, []).append(Word(text, cls.scope, None, field.line, field.line))
+                    for text, built in _strings(field.value) if field.value is not None else ():
+                        word = Word(text, built, cls.scope, None, field.line, field.line)
+                        found.setdefault(text, []).append(word)
         return found
 
     @cached_property
@@ -113,15 +117,20 @@ def _words_of(func: Func) -> Iterator[Word]:
         if func.is_dead(index):
             continue
         for node in (op.value, *op.targets):
-            for text in _strings(node) if node is not None else ():
-                yield Word(text, func, index, op.line, op.line if op.kind == "test" else op.end_line)
+            for text, built in _strings(node) if node is not None else ():
+                yield Word(text, built, func, index, op.line, op.line if op.kind == "test" else op.end_line)
     for block in func.ir.blocks:
         if block.kind == "case" and block.test is not None:
-            for text in _strings(block.test):
-                yield Word(text, func, None, block.line, block.line)
+            for text, built in _strings(block.test):
+                yield Word(text, built, func, None, block.line, block.line)
 
 
-def _strings(node: ir.Expr) -> Iterator[str]:
-    for current in walk(node):
-        if type(current) is ir.Const and isinstance(current.value, str):
-            yield current.value
+def _strings(node: ir.Expr) -> Iterator[tuple[str, bool]]:
+    made: set[int] = set()
+    for current in walk(node):  # each node before its children
+        if type(current) is ir.DictNode:
+            for key, value in zip(current.keys, current.values, strict=True):
+                if type(key) is ir.Const and key.value in ("type", "event"):
+                    made.add(id(value))
+        elif type(current) is ir.Const and isinstance(current.value, str):
+            yield current.value, id(current) in made

@@ -69,11 +69,11 @@ class TurnReader:
         """Say whether an operation runs in a mode without turn detection only, or when the stream is over."""
         for condition in conditions(func, op):
             words = [word.lower() for word in (*names_in(condition.test), *strings_in(condition.test))]
-            if any(sign in word for word in words for sign in self.manual):
+            if any(name.search(word) for word in words for name in self.manual):
                 return True
             if condition.wanted and not condition.early and not self.ended.isdisjoint(words):
                 return True
-        return any(sign in func.name.lower() for sign in self.manual)
+        return any(name.search(func.name.lower()) for name in self.manual)
 
     def audio_items(self, hops: Iterable[Hop]) -> Iterator[Misuse]:
         """Yield the places that put audio into the conversation as an item."""
