@@ -64,11 +64,6 @@ class Generation:
             yield wait
             yield []
 
-    @property
-    def open_item(self) -> str | None:
-        """The item that is not done; the events that open it may not have been sent yet."""
-        return self._open.item_id if self._open is not None else None
-
     def stop(self) -> list[Event]:
         """Return the ``*.done`` events of what is open; they come for responses that are cut short too."""
         if self._open is None:

@@ -367,8 +367,6 @@ class RealtimeServer:
         """Send an event of a response, and with its items those of the conversation."""
         in_default = running.facts.in_default
         added, done = (event["type"] == f"response.output_item.{kind}" for kind in ("added", "done"))
-        if added:
-            running.items_added.add(event["item"]["id"])
         if in_default and done:
             item = self.conversation.change(event["item"]["id"], event["item"])
             previous = self.conversation.before(item.id)
