@@ -314,6 +314,25 @@ async def media(phone: WebSocket):
     assert "logger = logging.getLogger(__name__)\n" in after
 
 
+def test_19_only_imports_that_the_fix_orphaned_go(tmp_path: Path) -> None:
+    """``re`` was unused before and ``base64`` is used elsewhere; ``audioop`` served the dead sender alone."""
+    dead = """
+    async def old_sender(self, pcm):
+        frame = base64.b64encode(audioop.lin2ulaw(pcm, 2)).decode()
+        await self.ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": frame}))
+
+    def heard(self, payload):
+        return base64.b64decode(payload)
+"""
+    head = SESSION.replace("import asyncio\n", "import asyncio\nimport audioop\nimport base64\nimport re\n", 1)
+    trigger = ON_TOOL + ON_FRAME
+    after = text_of(fixed(tmp_path, {"app.py": head + trigger + dead + ROUTE}))
+    assert comments.AUDIO in after
+    assert "import audioop" not in after
+    assert "import base64\n" in after
+    assert "import re\n" in after
+
+
 def test_20_handlers_and_finally_stay() -> None:
     before = "def f(ws):\n    try:\n        ws.send(1)\n    except OSError:\n        a()\n    finally:\n        b()\n"
     assert call_gone(before) == before.replace("ws.send(1)", f"{NOTE}\n        pass")
@@ -423,7 +442,8 @@ def test_frames_of_another_form_are_refused(tmp_path: Path) -> None:
     async def on_frame(self, payload):
         if self.realtime_audio_in_queue.empty():
             pcm = base64.b64decode(payload)
-            await self.ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()}))  # noqa: E501
+            event = {"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()}
+            await self.ws.send(json.dumps(event))
         else:
             self.realtime_audio_in_queue.put_nowait(payload)
 """

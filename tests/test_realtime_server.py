@@ -495,6 +495,32 @@ def test_every_response_knows_which_turns_it_answers() -> None:
     assert none == ()
 
 
+@pytest.mark.parametrize("status", ["failed", "completed"])
+def test_a_turn_whose_response_failed_is_still_to_be_answered(status: Any) -> None:
+    driver = Driver(sequence(Reply.say("Yes", 400, status=status), Reply.say("Yes", 400))).configure()
+    driver.speak()
+    for _ in range(2):
+        driver.send("response.create")
+        driver.wait(3)
+    first, second = driver.server.responses
+    assert first.said_something is (status == "completed")
+    assert second.covers == (first.covers if status == "failed" else ())
+
+
+def test_a_response_cancelled_before_it_said_anything_answers_nothing() -> None:
+    driver = Driver(sequence(Reply.say("Yes", 2000))).configure()
+    driver.speak()
+    driver.send("response.create")
+    driver.wait(0.1)
+    driver.send("response.cancel")
+    driver.send("response.create")
+    driver.wait(0.5)
+    driver.send("response.cancel")
+    silent, heard = driver.server.responses
+    assert silent.covers == heard.covers != ()
+    assert (silent.said_something, heard.said_something) == (False, True)
+
+
 def test_the_script_sees_the_conversation() -> None:
     seen: list[Situation] = []
 

@@ -55,9 +55,13 @@ def model(situation: Situation) -> Reply:
 async def caller(phone: Phone) -> None:
     """The caller: waits for each question, answers it, and hangs up after the goodbye."""
     await phone.listen()
-    for utterance in load_utterances():
+    *answers, last = load_utterances()
+    for utterance in answers:
         phone.say(utterance.audio, utterance.text)
         await phone.listen()
+    phone.say(last.audio, last.text)
+    # Nobody hangs up in the middle of a goodbye that was broken off and begun again.
+    await phone.listen(quiet=2.0)
 
 
 @dataclass(frozen=True)
@@ -148,21 +152,16 @@ class ContractCall:
         assert self.phone_call is not None
         arrivals = [walk.finish() for walk in self._walks.values()]
         responses = [r for r in self.openai.responses if r.in_default and r.created_at is not None]
-        turns = self.openai.turns
+        turns = self._turns_to_answer()
+        answers = [response for response in responses if response.said_something]
         active = [error for error in self.openai.errors if error["code"] == _ACTIVE_ERROR]
-        heard = [turn.heard.text for turn in turns]
         checks = [
             _audio_check(arrivals),
-            _answer_check([turn.item_id for turn in turns], responses),
-            _dead_air_check(turns, responses),
-            _duplicate_check(responses),
+            _answer_check([self._answers_to(turn) for turn in turns], cut=self.phone_call.was_cut),
+            _dead_air_check(turns, answers),
+            _duplicate_check(answers),
             Check("no active-response error", not active, f"{len(active)} such errors"),
-            Check(
-                "service, city and confirmation understood",
-                understood(heard) == len(load_utterances()) == len(heard),
-                ", ".join(text or f"not understood ({turn.heard.why})" for text, turn in zip(heard, turns, strict=True))
-                or "nothing was heard",
-            ),
+            self._understanding_check(),
             Check(
                 "nothing that Twilio would report",
                 not self.phone_call.violations,
@@ -170,7 +169,46 @@ class ContractCall:
             ),
         ]
         errors = [f"{error['code'] or error['type']}: {error['message']}" for error in self.openai.errors]
-        return Outcome(checks, len(turns), len(responses), errors, self.record, arrivals)
+        return Outcome(checks, len(self.openai.turns), len(responses), errors, self.record, arrivals)
+
+    def _turns_to_answer(self) -> list[TurnFacts]:
+        """Return the turns, but for those that a session took with it and that were said again to the next one."""
+        kept: list[TurnFacts] = []
+        for number, session in enumerate(self.openai.sessions):
+            answered = {item for response in session.responses if response.said_something for item in response.covers}
+            later = {turn.heard.text for other in self.openai.sessions[number + 1 :] for turn in other.turns[:1]}
+            kept += [t for t in session.turns if t.item_id in answered or t.heard.text not in later]
+        return kept
+
+    def _answers_to(self, turn: TurnFacts) -> int:
+        """Count the answers of the turn's own session.
+
+        In the next one its item stands as history: the response there answers it only if nobody did before.
+        """
+        own = next(session for session in self.openai.sessions if turn in session.turns)
+        counts = [
+            sum(turn.item_id in r.covers for r in session.responses if r.in_default and r.said_something)
+            for session in [own, *(other for other in self.openai.sessions if other is not own)]
+        ]
+        return counts[0] or min(1, sum(counts))
+
+    def _understanding_check(self) -> Check:
+        assert self.phone_call is not None
+        heard: list[str | None] = []
+        for session in self.openai.sessions:
+            texts = [turn.heard.text for turn in session.turns]
+            # What the last session may not have heard whole is said again to the next one.
+            if texts and heard and texts[0] == heard[-1]:
+                texts = texts[1:]
+            heard += texts
+        whys = [turn.heard.why for turn in self.openai.turns if turn.heard.text is None]
+        detail = ", ".join(text or "not understood" for text in heard) or "nothing was heard"
+        passed = understood(heard) == len(load_utterances()) == len(heard)
+        if self.phone_call.was_cut:
+            passed, detail = understood(heard) == len(heard), f"{detail}; the call was cut off"
+        return Check(
+            "service, city and confirmation understood", passed, detail + (f" ({'; '.join(whys)})" if whys else "")
+        )
 
     def _arrived(self, connection: int, audio: bytes, audio_format: str) -> None:
         if audio_format == "audio/pcmu":
@@ -184,13 +222,16 @@ def _audio_check(arrivals: Sequence[Arrivals]) -> Check:
     return Check(name, all(a.is_exact for a in arrivals), "; ".join(map(str, arrivals)))
 
 
-def _answer_check(turns: Sequence[str], responses: Sequence[ResponseFacts]) -> Check:
-    counts = [sum(turn in response.covers for response in responses) for turn in turns]
+def _answer_check(counts: Sequence[int], *, cut: bool) -> Check:
     answered = sum(count == 1 for count in counts)
+    if cut:
+        # Whatever was said last, nobody was there any more to be answered.
+        fine = all(count <= 1 for count in counts) and 0 not in counts[:-1]
+        return Check("every turn answered exactly once", fine, f"{answered} of {len(counts)}; the call was cut off")
     return Check(
         "every turn answered exactly once",
-        bool(turns) and answered == len(turns),
-        f"{answered} of {len(turns)} turns answered once, {counts.count(0)} never",
+        bool(counts) and answered == len(counts),
+        f"{answered} of {len(counts)} turns answered once, {counts.count(0)} never",
     )
 
 

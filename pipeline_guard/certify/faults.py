@@ -67,6 +67,9 @@ _KINDS = (
     FaultKind("close-without-stop", "twilio", "frame", "the media stream ends without a stop message"),
 )
 KINDS: dict[str, FaultKind] = {kind.name: kind for kind in _KINDS}
+# With a server that creates responses by itself no client can keep the active-response error from happening; so it is
+# played when it is asked for by name.
+NO_CLIENT_S_FAULT = frozenset({"foreign-created"})
 # A connection that these end is gone with the conversation in it.
 ENDS_CONNECTION = frozenset(
     {"half-open", "close-1001", "close-1006", "close-1011", "close-1012", "session-expired", "close-without-stop"}
@@ -120,10 +123,12 @@ def fault(name: str, nth: int = 1, seconds: float | None = None) -> Fault:
 def seeded(seed: int, *, most: int = 3, names: Iterable[str] | None = None, latest: int = 4) -> tuple[Fault, ...]:
     """Return up to ``most`` different faults, the same ones for the same seed; ``latest`` bounds their ``nth``.
 
+    Without ``names`` they are of all kinds that a client can be held to.
+
     At most one of them ends a connection, and a refused connection comes only after one that ended.
     """
     chance = random.Random(seed)
-    pool = sorted(set(KINDS if names is None else names) - {"refuse-connect"})
+    pool = sorted((set(KINDS) - NO_CLIENT_S_FAULT if names is None else set(names)) - {"refuse-connect"})
     chosen: list[Fault] = []
     for name in chance.sample(pool, min(chance.randint(1, most), len(pool))):
         if name in ENDS_CONNECTION and any(other.name in ENDS_CONNECTION for other in chosen):

@@ -267,7 +267,7 @@ class Connection:
         shown = {key: value for key, value in event.items() if key != "audio"} if size else event
         if size and self.simulator.on_audio is not None and self.session.listening.last_audio:
             self.simulator.on_audio(self.number, self.session.listening.last_audio, self.session.listening.audio_format)
-        self.simulator.record.add(now, "openai", self.number, "received", str(event_type), shown, size)
+        self.simulator.record.add(self.simulator.now, "openai", self.number, "received", str(event_type), shown, size)
         self._collect()
 
     def _collect(self) -> None:

@@ -102,6 +102,7 @@ class Leg:
 class TwilioCall:
     """One call.  ``run`` makes it; the fields without a default value above ``record`` describe it, the rest report it.
 
+    ``was_cut`` says that a fault ended the call in the middle.
     ``public_host`` is the host that the world knows the agent by: it stands in the Host header and in what is signed.
     The connections themselves go to the host and port of ``webhook`` (or ``stream_url``), in plain text on loopback.
     """
@@ -125,6 +126,7 @@ class TwilioCall:
     legs: list[Leg] = field(default_factory=list)
     verbs: list[Verb] = field(default_factory=list)
     frames_sent: int = 0
+    was_cut: bool = False
 
     def __post_init__(self) -> None:
         ids = Ids(self.seed)
@@ -379,6 +381,7 @@ class TwilioCall:
                 return
             readers.append(asyncio.create_task(self._read(leg)))
         elif fault.name == "close-without-stop":
+            self.was_cut = True
             for leg in self.legs:
                 leg.ended = True
                 leg.socket.transport.abort()

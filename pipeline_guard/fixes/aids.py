@@ -116,10 +116,13 @@ def status_log(program: Program, finding: Finding) -> Iterator[Unit]:
     if sender is None or (sender.symbol != aid.belongs.symbol and aid.belongs.path != sender.path):
         raise CannotRewrite("there is no sender loop that could log it", _BY_HAND)
     tree, function = _function(program, sender.path, sender.line, sender.symbol)
-    loops = [each for each in function.body if isinstance(each, (ast.While, ast.AsyncFor, ast.For))]
-    send = loops[0].body[-1] if len(loops) == 1 else None
-    if not isinstance(send, ast.Expr) or send.lineno not in {step.line for step in sender.sites}:
-        raise CannotRewrite("the sender loop does more than take a frame and send it", _BY_HAND)
+    lines_of_sends = {step.line for step in sender.sites if step.path == sender.path}
+    sends = [
+        each for each in tree.statements_of(function) if isinstance(each, ast.Expr) and each.lineno in lines_of_sends
+    ]
+    if len(sends) != 1 or not tree.stands_alone(sends[0]):
+        raise CannotRewrite("the sender loop has no one statement that sends", _BY_HAND)
+    send = sends[0]
     operations, logger = need(program, sender.path, "time", logger=True)
     if logger.braces:
         raise CannotRewrite("its logger does not take the contract's form of the line", _BY_HAND)

@@ -12,7 +12,14 @@ from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Remove,
 from pipeline_guard.fixes.frames import frame_at, local_event
 from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.scope import find_function, functions_around, method_around, names_in_scope, self_name
+from pipeline_guard.fixes.scope import (
+    classes_around,
+    find_function,
+    functions_around,
+    method_around,
+    names_in_scope,
+    self_name,
+)
 from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
 from pipeline_guard.pipeline.model import Lane, Sender, Site
@@ -42,8 +49,6 @@ class Send(NamedTuple):
 
 def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) -> Iterator[Unit]:
     """Yield the unit that puts the frames of a handler on a new queue, with the loop that reads it."""
-    if program.mentions(f"def {LOOP}("):
-        raise CannotRewrite(f"there is a {LOOP}() already, but it does not read the queue of this call", BY_HAND)
     sites = [
         each
         for step in sender.sites
@@ -58,6 +63,9 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     if frame_at(program, lane, send.site) is None:
         raise CannotRewrite("what it sends need not be audio, and a queue of frames may drop the oldest", BY_HAND)
     around = functions_around(send.tree, send.call)
+    home: ast.AST = (*classes_around(send.tree, send.call)[:1], around[-1])[0]
+    if any(isinstance(node, FUNCTIONS) and node.name == LOOP for node in ast.walk(home)):
+        raise CannotRewrite(f"there is a {LOOP}() already, but it does not read the queue of this call", BY_HAND)
     method = method_around(send.tree, send.call)
     if method is not None and len(around) == 1:
         operations += _in_class(program, lane, send, method[0], method[1])

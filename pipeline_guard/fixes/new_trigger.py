@@ -67,7 +67,7 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     if len(idle) == 1 and not any(each.symbol == idle[0].symbol for each in live):
         yield _into_idle(program, lane, asked, target_of(program, idle[0].path, idle[0].symbol), finding)
         return
-    if program.mentions(f"def {NAME}("):
+    if any(each.name == NAME for path in {site.path for site in lane.sites} for each in program.tree(path).functions):
         raise CannotRewrite(f"there is a {NAME}() already, which is not the one trigger of this pipeline", BY_HAND)
     sendings = [sending for each in asked if (sending := _sending(program, each)) is not None]
     if not sendings:

@@ -141,7 +141,6 @@ def _is_changed(function: ast.AST, name: str) -> bool:
             and getattr(node.value, "id", "") == name
         ):
             return True
-        updates = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update"
-        if updates and getattr(node.func.value, "id", "") == name:
+        if isinstance(node, ast.Attribute) and node.attr == "update" and getattr(node.value, "id", "") == name:
             return True
     return False

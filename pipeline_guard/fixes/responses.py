@@ -172,7 +172,27 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
     name = _NAMES.get(site.trigger or "", "something")
     why = f"{name} asks for a response that no turn of the caller asked for"
-    yield _removed(program, site, finding, why)
+    unit = _removed(program, site, finding, why)
+    if site.trigger in ("recovery", "error_retry") and site.role != "primitive" and not _only_responds(program, site):
+        called = (site.callee or "").rpartition(".")[2].rpartition(":")[2]
+        unit = unit._replace(
+            safety="unsafe", why=f"{why}; what {called}() tells the model beside it is not told either"
+        )
+    yield unit
+
+
+def _only_responds(program: Program, site: Site) -> bool:
+    """Say whether the function that a call leads to does nothing but ask for a response."""
+    path, _, symbol = (site.callee or "").rpartition(":")
+    if path not in program.sources.data:
+        return False
+    for each in program.map.sites():
+        if each.kind == "response_create" and each.role == "primitive" and (each.path, each.symbol) == (path, symbol):
+            tree = program.tree(path)
+            calls = tree.calls_at(each.line, each.column)
+            around = functions_around(tree, calls[0])[:1] if calls else []
+            return bool(around) and is_only_for(tree, around[0], calls[0])
+    return False
 
 
 def _answers_a_tool(program: Program, site: Site) -> bool:

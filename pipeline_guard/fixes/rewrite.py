@@ -264,8 +264,16 @@ class Rewriter:
             return
         if not self.tree.stands_alone(statement):
             raise CannotRewrite("the statement shares its line with other code")
-        line = (statement.end_lineno or statement.lineno) + 1 if operation.after else first_line(statement)
+        line = (statement.end_lineno or statement.lineno) + 1 if operation.after else self._above_comments(statement)
         self._put(line, operation.lines, self.tree.indentation(first_line(statement)), newline)
+
+    def _above_comments(self, statement: ast.stmt) -> int:
+        """Return the line of the comments that stand right above a statement and speak of it, else its own."""
+        line = first_line(statement)
+        margin = self.tree.indentation(line)
+        while line > 1 and self.source.line(line - 1).startswith(margin + "#"):
+            line -= 1
+        return line if line > 1 else first_line(statement)
 
     def _insert_into(self, statement: ast.stmt, operation: Insert, newline: str) -> None:
         body: Sequence[ast.stmt] = getattr(statement, "body", ())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Refusal, Replacement, Unit, splice
+from pipeline_guard.fixes.orphans import orphaned_imports
 from pipeline_guard.fixes.plan import plan
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
@@ -166,7 +167,9 @@ def _rewrite(program: Program, units: Sequence[Unit]) -> tuple[dict[str, bytes],
     unit = units[0]
     for path, rewriter in rewriters.items():
         try:
-            data = _content(rewriter.source, rewriter.finish())
+            replacements = rewriter.finish()
+            replacements += orphaned_imports(rewriter.tree, replacements, program.sources.data, path)
+            data = _content(rewriter.source, replacements)
         except CannotRewrite as error:
             return {}, Refusal(path, unit.operations[0].line, unit.rule, str(error), error.by_hand, unit.mends)
         if data != rewriter.source.data:

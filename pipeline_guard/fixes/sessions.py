@@ -12,12 +12,23 @@ from pipeline_guard.fixes.program import Program
 BY_HAND = 'add "create_response": False to the turn_detection of the session'
 
 
+_TURN_ENDS = ("input_audio_buffer.committed", "input_audio_buffer.speech_stopped")
+
+
 def both_create(program: Program, finding: Finding) -> Iterator[Unit]:
     """State ``create_response`` as false, where the client asks for the responses of turns."""
     lane = program.lanes.get(finding.lane)
     if lane is None or lane.policy not in ("both", "client"):
         raise CannotRewrite(
             "who is to answer the caller's turns is not decided", "set contract.normal-turn and say it here"
+        )
+    if lane.policy_source != "declared" and not any(
+        site.kind == "response_create" and site.trigger == "user_turn" and site.event in _TURN_ENDS
+        for site in lane.sites
+    ):
+        raise CannotRewrite(
+            "the client does not answer every turn when it ends, so the agent could fall silent",
+            "trigger on input_audio_buffer.committed first, then turn create_response off",
         )
     tree = program.tree(finding.path)
     found = [node for node in tree.parents if isinstance(node, ast.Dict) and _within(node, finding)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +70,10 @@ class Conversation:
         count = len(self._items)
         self._items = [item for item in self._items if item.id != item_id]
         return len(self._items) < count
+
+    def give_back(self, item_ids: Iterable[str]) -> None:
+        """Count items as unseen again: the response that saw them came to nothing."""
+        self._news[:0] = [item_id for item_id in item_ids if item_id not in self._news]
 
     def take_news(self) -> tuple[Item, ...]:
         """Return the items that no response has seen, and count them as seen."""

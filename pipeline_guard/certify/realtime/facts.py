@@ -46,3 +46,11 @@ class ResponseFacts:
     status: str = "in_progress"
     reason: str | None = None
     audio_ms: int = 0
+    outputs: int = 0
+
+    @property
+    def said_something(self) -> bool:
+        """Whether what it covers was answered: not when it failed, or ended before it said or called anything."""
+        if self.status in ("completed", "incomplete"):
+            return True
+        return self.status != "failed" and (self.audio_ms > 0 or self.outputs > 0)

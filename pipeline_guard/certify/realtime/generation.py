@@ -44,23 +44,25 @@ class Generation:
     text_length: int = 0
     _open: _Open | None = None
 
-    def steps(self) -> Iterator[tuple[float, list[Event]]]:
-        """Yield seconds to wait and the events to send then; ends where the reply ends."""
+    def steps(self) -> Iterator[float | list[Event]]:
+        """Yield by turns the seconds to wait and the events to send then; ends where the reply ends.
+
+        What is kept here changes when the events are asked for, not before: until then nothing has been sent.
+        """
         wait = self.reply.first_delta_after
         for index, output in enumerate(self.reply.outputs):
             steps = self._speak(output, index) if isinstance(output, Speech) else self._call(output, index)
-            for pause, sent in steps:
-                yield wait + pause, sent
+            for step in steps:
+                if isinstance(step, float):
+                    yield wait + step
+                    continue
                 wait = 0.0
+                yield step
                 if self._is_over():
                     return
         if not self.reply.outputs:
-            yield wait, []
-
-    @property
-    def open_item(self) -> str | None:
-        """The item that is not done; the events that open it may not have been sent yet."""
-        return self._open.item_id if self._open is not None else None
+            yield wait
+            yield []
 
     def stop(self) -> list[Event]:
         """Return the ``*.done`` events of what is open; they come for responses that are cut short too."""
@@ -77,7 +79,8 @@ class Generation:
         place = {"response_id": self.response_id, "item_id": opened.item_id, "output_index": opened.index}
         return {"type": event_type, **place, **keys}
 
-    def _speak(self, speech: Speech, index: int) -> Iterator[tuple[float, list[Event]]]:
+    def _speak(self, speech: Speech, index: int) -> Iterator[float | list[Event]]:
+        yield 0.0
         opened = self._open = _Open(self.ids.new("item"), index, speech)
         part = {"type": "text", "text": ""} if self.text_only else {"type": "audio", "transcript": ""}
         opening = [
@@ -89,13 +92,13 @@ class Generation:
         rate = FORMAT_BYTES_PER_MS[self.audio_format]
         for start in range(0, speech.duration_ms, self.reply.chunk_ms):
             end = min(speech.duration_ms, start + self.reply.chunk_ms)
-            piece = speech.text[
-                len(speech.text) * start // speech.duration_ms : len(speech.text) * end // speech.duration_ms
-            ]
-            sent = opening + self._deltas(opened, piece, audio[start * rate : end * rate], end - start)
-            yield (0.0 if start == 0 else self.reply.chunk_ms / 1000 / self.reply.pace), sent
+            if start:
+                yield self.reply.chunk_ms / 1000 / self.reply.pace
+            piece = speech.text[_share(speech, start) : _share(speech, end)]
+            yield opening + self._deltas(opened, piece, audio[start * rate : end * rate], end - start)
             opening = []
-        yield 0.0, self._close_part(opened) + self._close_item(opened, "completed")
+        yield 0.0
+        yield self._close_part(opened) + self._close_item(opened, "completed")
 
     def _deltas(self, opened: _Open, text: str, audio: bytes, milliseconds: int) -> list[Event]:
         opened.text += text
@@ -108,20 +111,19 @@ class Generation:
         sound = self._event("response.output_audio.delta", opened, content_index=0, delta=delta)
         return [spoken, sound] if text else [sound]
 
-    def _call(self, call: ToolCall, index: int) -> Iterator[tuple[float, list[Event]]]:
+    def _call(self, call: ToolCall, index: int) -> Iterator[float | list[Event]]:
+        yield 0.0
         opened = self._open = _Open(self.ids.new("item"), index, call, self.ids.new("call"))
-        yield 0.0, [self._item_event("response.output_item.added", opened, self._item(opened, "in_progress"))]
+        yield [self._item_event("response.output_item.added", opened, self._item(opened, "in_progress"))]
+        yield 0.02
         opened.text = call.arguments
         arguments = {"call_id": opened.call_id, "delta": call.arguments}
         done = {"call_id": opened.call_id, "name": call.name, "arguments": call.arguments}
-        yield (
-            0.02,
-            [
-                self._event("response.function_call_arguments.delta", opened, **arguments),
-                self._event("response.function_call_arguments.done", opened, **done),
-                *self._close_item(opened, "completed"),
-            ],
-        )
+        yield [
+            self._event("response.function_call_arguments.delta", opened, **arguments),
+            self._event("response.function_call_arguments.done", opened, **done),
+            *self._close_item(opened, "completed"),
+        ]
 
     def _close_part(self, opened: _Open) -> list[Event]:
         if not opened.part_open:
@@ -162,3 +164,8 @@ class Generation:
         )
         content = [kind] if status != "in_progress" else []
         return events.assistant_item(opened.item_id, content, status)
+
+
+def _share(speech: Speech, milliseconds: int) -> int:
+    """Return how many characters have been said by then."""
+    return len(speech.text) * milliseconds // speech.duration_ms

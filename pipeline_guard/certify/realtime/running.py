@@ -27,9 +27,8 @@ class Running:
     request: Mapping[str, Any]
     timer: Timer | None = None
     generation: Generation | None = None
-    steps: Iterator[tuple[float, list[Event]]] = field(default_factory=lambda: iter(()))
+    steps: Iterator[float | list[Event]] = field(default_factory=lambda: iter(()))
     first_delta_at: float | None = None
-    items_added: set[str] = field(default_factory=set)
 
     def shape(
         self, session: Mapping[str, Any], conversation_id: str, heard_ms: int, status: str, reason: str | None

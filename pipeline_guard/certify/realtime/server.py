@@ -344,17 +344,19 @@ class RealtimeServer:
         self._schedule_step(running)
 
     def _schedule_step(self, running: Running) -> None:
-        step = next(running.steps, None)
-        if step is None:
+        wait = next(running.steps, None)
+        if wait is None:
             assert running.generation is not None
             reply = running.generation.reply
             self._finish(running, reply.status, reply.reason if reply.status == "incomplete" else None)
             return
-        wait, sent = step
+        assert isinstance(wait, float)
 
         def send() -> None:
             if running.first_delta_at is None:
                 running.first_delta_at = self.now
+            sent = next(running.steps)
+            assert isinstance(sent, list)
             for event in sent:
                 self._publish(event, running)
             self._schedule_step(running)
@@ -365,8 +367,6 @@ class RealtimeServer:
         """Send an event of a response, and with its items those of the conversation."""
         in_default = running.facts.in_default
         added, done = (event["type"] == f"response.output_item.{kind}" for kind in ("added", "done"))
-        if added:
-            running.items_added.add(event["item"]["id"])
         if in_default and done:
             item = self.conversation.change(event["item"]["id"], event["item"])
             previous = self.conversation.before(item.id)
@@ -379,19 +379,21 @@ class RealtimeServer:
             assert running.generation is not None
             spoken = running.generation.item_audio_ms[event["item_id"]]
             self.conversation.change(event["item_id"], audio_ms=spoken)
+            running.facts.audio_ms = running.generation.audio_ms
 
     def _finish(self, running: Running, status: str, reason: str | None) -> None:
         self._cancel_timer(running.timer)
         generation, facts = running.generation, running.facts
         if generation is not None:
-            if generation.open_item in running.items_added:  # else it is cut short before anything of it was sent
-                for event in generation.stop():
-                    self._publish(event, running)
-            facts.audio_ms = generation.audio_ms
+            for event in generation.stop():
+                self._publish(event, running)
+            facts.audio_ms, facts.outputs = generation.audio_ms, len(generation.output)
         facts.status, facts.reason, facts.done_at = status, reason, self.now
         del self._running[facts.id]
         if facts.in_default:
             self._active = None
+            if not facts.said_something:
+                self.conversation.give_back(facts.covers)
         self.emit({"type": "response.done", "response": self._response(running, status, reason)})
         if facts.in_default:
             self._watch_for_silence(running)
