@@ -67,7 +67,9 @@ class Agent:
     async def after_stream(self, request: Request) -> Response:
         """Say what comes after the media stream: a person, or the end."""
         form = await self._signed_form(request)
-        outcome = self.outcomes.pop(form.get("CallSid", ""), "hang-up")
+        call_sid = form.get("CallSid", "")
+        ending = self.calls.get(call_sid)  # Twilio may ask before the call has put its things away
+        outcome = ending.outcome if ending is not None else self.outcomes.pop(call_sid, None)
         return _twiml(after_stream_twiml(self.settings.transfer_to if outcome == "transfer" else None))
 
     async def stream_status(self, request: Request) -> Response:

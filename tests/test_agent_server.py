@@ -207,6 +207,23 @@ def test_a_full_agent_says_busy_and_is_not_ready() -> None:
     with_agent(test, max_calls=1)
 
 
+def test_what_comes_after_a_call_is_known_as_soon_as_its_stream_closes() -> None:
+    async def test(server: DrainingServer, port: int, openai: OpenAISimulator) -> None:
+        async def after_stream() -> str:
+            return (await asyncio.to_thread(post, port, "/twilio/after-stream", {"CallSid": "CA1"}))[1]
+
+        async with stream(port) as websocket:
+            await websocket.send(json.dumps(START))
+            await openai.record.wait_for("session.update", timeout=10)
+            await openai.record.wait_for("response.create", timeout=10)
+            await server.agent.calls["CA1"]._give_up("test")
+            assert await closes_with(websocket) == 1000
+            assert "<Dial>+97231112222</Dial>" in await after_stream()
+        await calls_end(server)
+
+    with_agent(test, transfer_to="+97231112222")
+
+
 async def calls_end(server: DrainingServer) -> None:
     for _ in range(500):
         if not server.agent.calls:
