@@ -98,7 +98,7 @@ class Agent:
         start = None
         with suppress(asyncio.TimeoutError):
             start = await asyncio.wait_for(_first_start(messages), START_WITHIN)
-        if start is None or start.call_sid in self.calls or self.draining:
+        if start is None or start.call_sid in self.calls:
             self.metrics.refused.labels("no start" if start is None else "second stream").inc()
             logger.warning("Refused a media stream: %s", "no start" if start is None else "its call has one already")
             await _close(websocket, REFUSED)

@@ -28,7 +28,7 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from reference_agent import gate_events as ev
-from reference_agent.call_log import CallLog
+from reference_agent.call_log import CALL, CallLog
 from reference_agent.caller_line import CallerLine
 from reference_agent.dialogue import Dialogue, session_settings
 from reference_agent.gate import Phase, ResponseGate
@@ -43,7 +43,6 @@ logger = logging.getLogger("reference_agent")
 QUEUE_FRAMES = 500  # 10 s; the oldest goes first, for live speech is worth more than old
 STATUS_EVERY = 2.5
 LOOK_EVERY = 0.25
-TOOL_WITHIN = 10.0
 RECONNECT_AFTER = (0.0, 0.25, 0.5, 1.0, 2.0, 2.0)
 
 
@@ -90,7 +89,8 @@ class CallSession:
 
     async def run(self, messages: AsyncIterator[Message]) -> None:
         """Serve the call until either side ends it."""
-        self.log.write("call_started", call=self.call_sid, stream=self.line.stream_sid)
+        CALL.set(self.call_sid)
+        self.log.write("call_started", stream=self.line.stream_sid)
         tasks = [
             asyncio.create_task(self._caller(messages)),
             asyncio.create_task(self.audio_sender_loop()),
@@ -109,7 +109,7 @@ class CallSession:
             await asyncio.gather(*tasks, *self._tools, return_exceptions=True)
             self.outcome = self.outcome or "caller hung up"
             self.frames["sent"], self.frames["dropped"] = self.stats_audio_sent, self.stats_audio_blocked
-            self.log.write("call_ended", call=self.call_sid, outcome=self.outcome, lead=self.dialogue.lead.as_dict())
+            self.log.write("call_ended", outcome=self.outcome, lead=self.dialogue.lead.as_dict())
             await self.line.close()
 
     # -- from the caller to the model: one path
@@ -171,10 +171,11 @@ class CallSession:
             return
         request = self.gate.trigger(reason, self._now())
         if request is None:  # requested and not created yet, or no session
-            self.log.write("trigger_skipped", call=self.call_sid, reason=reason, phase=self.gate.phase.name)
+            self.log.write("trigger_skipped", reason=reason, phase=self.gate.phase.name)
             return
         self._requested_at = self._now()
-        self.log.write("trigger", call=self.call_sid, reason=reason, event_id=request.event_id, epoch=self.epoch)
+        logger.info("[TRIGGER] %s", reason)
+        self.log.write("trigger", reason=reason, event_id=request.event_id, epoch=self.epoch)
         metadata = {"trigger_id": request.event_id}
         await self._send({"type": "response.create", "event_id": request.event_id, "response": {"metadata": metadata}})
 
@@ -214,7 +215,7 @@ class CallSession:
                         await self._answer_what_is_owed()
             except ConnectionLost as lost:
                 logger.warning("[REALTIME] Connection lost in session %d: %s", self.epoch, lost)
-                self.log.write("connection_lost", call=self.call_sid, epoch=self.epoch, why=str(lost))
+                self.log.write("connection_lost", epoch=self.epoch, why=str(lost))
             except SessionRefused as refused:
                 return await self._give_up(str(refused))
             self._connected.clear()
@@ -240,7 +241,7 @@ class CallSession:
         self.epoch += 1
         self._replayed.clear()
         self._connected.set()
-        self.log.write("session_ready", call=self.call_sid, epoch=self.epoch)
+        self.log.write("session_ready", epoch=self.epoch)
         if self.epoch == 1:
             await self._tell_gate(ev.SessionReady())
             logger.info("[GREETING] Using OpenAI Realtime for greeting (same session, same pipeline)")
@@ -274,13 +275,13 @@ class CallSession:
         if response is None or response.conversation_id is None:
             return
         trigger_id = (response.metadata or {}).get("trigger_id")
-        fields = {"call": self.call_sid, "response": response.id, "trigger_id": trigger_id}
+        fields = {"response": response.id, "trigger_id": trigger_id}
         if event.type == "response.created":
-            self.log.write("response_created", **fields)
+            self.log.write("response.created", **fields)
             await self._tell_gate(ev.Created(response.id, trigger_id))
         elif event.type == "response.done":
             details = response.status_details
-            self.log.write("response_done", **fields, status=response.status)
+            self.log.write("response.done", **fields, status=response.status)
             for call in self.dialogue.tool_calls(response):
                 task = asyncio.create_task(self._run_tool(call))
                 self._tools.add(task)
@@ -298,7 +299,7 @@ class CallSession:
         elif event.type == "input_audio_buffer.speech_stopped":
             self.heard.speech_stopped(event.item_id, event.audio_end_ms)
         elif event.type == "input_audio_buffer.committed":
-            self.log.write("turn", call=self.call_sid, item=event.item_id)
+            self.log.write("input_audio_buffer.committed", item=event.item_id)
             self.heard.committed(event.item_id)
             self.dialogue.conversation.caller_turn(event.item_id)
             await self.trigger_response("user_turn")
@@ -312,7 +313,7 @@ class CallSession:
     def _on_transcription(self, event: ServerEvent) -> None:
         """Take the caller's words into the conversation and the lead; no response ever waits for them."""
         if event.type.endswith((".completed", ".failed")):
-            self.log.write("transcript", call=self.call_sid, item=event.item_id, text=event.transcript)
+            self.log.write(event.type, item=event.item_id, transcript=event.transcript)
             self.dialogue.conversation.transcript(event.item_id, event.transcript)
             self.dialogue.lead.hear(event.transcript)
             self.heard.understood(event.item_id)
@@ -321,7 +322,7 @@ class CallSession:
         error = event.error
         assert error is not None
         logger.error("[REALTIME] Error %s: %s", error.known_code, error.message)
-        self.log.write("error", call=self.call_sid, code=error.known_code, event_id=error.event_id)
+        self.log.write("error", code=error.known_code, event_id=error.event_id)
         if error.known_code == "session_expired":
             raise ConnectionLost("the session has expired")
         await self._tell_gate(ev.Error(error.known_code, error.event_id, error.response_id))
@@ -337,19 +338,23 @@ class CallSession:
     async def _stop_playing(self) -> None:
         """Clear what the caller has not heard, and tell the model how much that was."""
         for item_id, heard_ms in await self.line.clear():
-            self.log.write("cut", call=self.call_sid, item=item_id, heard_ms=heard_ms)
+            self.log.write("cut", item=item_id, heard_ms=heard_ms)
             truncation = {"item_id": item_id, "content_index": 0, "audio_end_ms": heard_ms}
             await self._send({"type": "conversation.item.truncate", **truncation})
 
     async def _on_key(self, digit: str) -> None:
-        self.log.write("key", call=self.call_sid, digit=digit)
+        self.log.write("key", digit=digit)
         await self._tell_gate(ev.BargeIn())
         await self._stop_playing()
         await self._send({"type": "conversation.item.create", "item": self.dialogue.key_pressed(digit)})
 
     async def _run_tool(self, call: Output) -> None:
-        result = json.dumps(self.dialogue.lead.call_tool(call.name, call.arguments), ensure_ascii=False)
-        self.log.write("tool", call=self.call_sid, name=call.name, arguments=call.arguments, result=result)
+        try:
+            result = json.dumps(self.dialogue.lead.call_tool(call.name, call.arguments), ensure_ascii=False)
+        except Exception:
+            logger.exception("The function %s failed", call.name)
+            result = '{"error": "this does not work right now"}'  # the model has to get a result, or it never answers
+        self.log.write("tool", name=call.name, arguments=call.arguments, result=result)
         await self._send({"type": "conversation.item.create", "item": self.dialogue.tool_result(call, result)})
         await self._end_when_heard()
 
@@ -360,7 +365,7 @@ class CallSession:
 
     async def _give_up(self, code: str) -> None:
         logger.error("[REALTIME] The call cannot go on: %s", code)
-        self.log.write("given_up", call=self.call_sid, code=code)
+        self.log.write("given_up", code=code)
         await self._end("transfer")
 
     async def _end(self, outcome: str) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 
 from reference_agent.app import Agent, create_app
+from reference_agent.call_log import CallIds
 from reference_agent.settings import Settings
 from reference_agent.twilio import MAX_MESSAGE
 
@@ -63,6 +64,11 @@ def build_server(settings: Settings) -> DrainingServer:
 
 def serve(settings: Settings) -> None:
     """Serve until a signal."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.addFilter(CallIds())
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s [%(call)s] %(message)s", handlers=[handler]
+    )
+    for name in ("httpx", "httpx2", "openai", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     build_server(settings).run()

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from typing import Annotated
 from xml.sax.saxutils import quoteattr
 
 import msgspec
@@ -24,11 +25,14 @@ class Media(msgspec.Struct):
     payload: str
 
 
+Sid = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,64}$")]
+
+
 class Start(msgspec.Struct, rename="camel"):
     """Whose stream this is."""
 
-    stream_sid: str
-    call_sid: str
+    stream_sid: Sid
+    call_sid: Sid
 
 
 class Mark(msgspec.Struct):

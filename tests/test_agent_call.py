@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_guard.__main__ import main as check_main
 from pipeline_guard.certify import virtual_time
 from pipeline_guard.certify.contract_call import Outcome
 from pipeline_guard.certify.faults import ENDS_CONNECTION, KINDS, parse_fault, seeded
@@ -23,6 +24,8 @@ from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
 from reference_agent import simulated_call
+from reference_agent.call_log import CallIds
+from reference_agent.locksmith import Lead
 from reference_agent.settings import Settings
 from reference_agent.simulated_call import TOKEN, make_test_call, running
 
@@ -102,6 +105,19 @@ def test_the_contracts_call_passes_and_its_log_shows_one_pipeline(
     status = [line for line in lines if line.startswith("[PIPELINE STATUS] sent=")]
     assert len(status) >= 3
     assert status[-1].endswith("| user_has_spoken=True")
+
+
+def test_the_log_of_a_call_passes_the_audit(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, logger="reference_agent")
+    caplog.handler.addFilter(CallIds())
+    assert virtual_time.run(make_test_call(seed=2)).passed
+    log = tmp_path / "agent.log"
+    log.write_text("".join(f"[{r.call}] {r.getMessage()}\n" for r in caplog.records), encoding="utf-8")  # type: ignore[attr-defined]
+    assert check_main(["audit-log", str(log), "--format", "json"]) == 0
+    audit = json.loads(capsys.readouterr().out)
+    assert "4 responses, 3 turns, 1 triggers (1 greeting)" in json.dumps(audit)
 
 
 # What a fault takes from the outcome; everything else has to hold.  The judge counts an answer that is said again in a
@@ -194,6 +210,17 @@ def test_several_function_calls_get_one_answer(tmp_path: Path) -> None:
     assert played.openai.errors == []
 
 
+def test_a_function_that_fails_is_told_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Lead, name: str, arguments: str) -> dict[str, Any]:
+        raise OSError("the calendar is down")
+
+    monkeypatch.setattr(Lead, "call_tool", broken)
+    played = play(tmp_path, says_nothing, sequence(Reply.call(ToolCall("save_lead")), Reply.say("סליחה", 600)))
+    (output,) = played.received("conversation.item.create")
+    assert "error" in output.event["item"]["output"]
+    assert len(played.received("response.create")) == 2
+
+
 @pytest.mark.parametrize(
     ("tool", "transfer_to", "twiml"),
     [
@@ -225,7 +252,7 @@ def test_a_session_is_changed_for_another_before_the_server_ends_it(tmp_path: Pa
 
     played = play(tmp_path, caller, sequence(Reply.say("שלום", 600)), rotate_after=60.0)
     assert len(played.openai.sessions) == 2
-    assert len(played.logged("turn")) == 2
+    assert len(played.logged("input_audio_buffer.committed")) == 2
     second = [e for e in played.received("conversation.item.create") if e.connection == 2]
     assert [e.event["item"]["content"][0]["text"] for e in second] == ["שלום", "(לא ברור)", "שלום"]
     assert len(played.received("response.create")) == 3
@@ -268,7 +295,7 @@ def test_the_structured_log_joins_every_response_to_its_trigger(tmp_path: Path) 
     played = play(tmp_path, caller, sequence(Reply.say("שלום", 600)))
     triggers = [(line["reason"], line["event_id"]) for line in played.logged("trigger")]
     assert [reason for reason, _ in triggers] == ["greeting", "user_turn"]
-    assert [line["trigger_id"] for line in played.logged("response_created")] == [event for _, event in triggers]
-    assert [line["trigger_id"] for line in played.logged("response_done")] == [event for _, event in triggers]
+    assert [line["trigger_id"] for line in played.logged("response.created")] == [event for _, event in triggers]
+    assert [line["trigger_id"] for line in played.logged("response.done")] == [event for _, event in triggers]
     assert {line.get("call") for line in played.log} == {played.phone.call_sid}
     assert simulated_call.TOKEN not in json.dumps(played.log)

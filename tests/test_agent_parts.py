@@ -93,6 +93,7 @@ def test_a_frame_is_read() -> None:
         '{"event": "media", "media": {"payload": "no base64!"}}',
         '{"event": "start", "start": {"streamSid": "MZ"}}',
         '{"event": "mark"}',
+        '{"event": "start", "start": {"streamSid": "MZ\\"}", "callSid": "CA1"}}',
         "[" * 100_000,
         "\ud800",
     ],
