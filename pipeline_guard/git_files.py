@@ -26,7 +26,19 @@ def list_git_files(folder: str) -> list[str] | None:
 
     A repository inside the repository comes as one name, with a slash at its end when it is not tracked.
     """
-    command = ["git", *HARMLESS, "-C", folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    answer = _ask(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return None if answer is None else [os.fsdecode(name) for name in answer.split(b"\0") if name]
+
+
+def list_uncommitted(folder: str) -> list[str]:
+    """Return the tracked files below a folder that differ from the last commit, none where git has no answer."""
+    answer = _ask(folder, "status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--", ".")
+    return [os.fsdecode(entry[3:]) for entry in (answer or b"").split(b"\0") if entry]
+
+
+def _ask(folder: str, *words: str) -> bytes | None:
+    """Return what git prints for a command in a folder, or ``None`` where it cannot answer."""
+    command = ["git", *HARMLESS, "-C", folder, *words]
     try:
         done = subprocess.run(
             command,
@@ -39,6 +51,4 @@ def list_git_files(folder: str) -> list[str] | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    if done.returncode != 0:
-        return None
-    return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    return done.stdout if done.returncode == 0 else None

@@ -30,10 +30,16 @@ class Entry(NamedTuple):
 
 
 class Repository:
-    """The repository around a folder, or none: then every question has an empty answer."""
+    """The repository around a folder, or none: then every question has an empty answer.
 
-    def __init__(self, folder: str) -> None:
+    ``head`` is where the history of files begins; ``since`` the commit behind which a change counts as made before, by
+    default all but the newest.
+    """
+
+    def __init__(self, folder: str, head: str = "HEAD", since: str | None = None) -> None:
         self.folder = folder
+        self.head = head
+        self.since = since
         prefix = self._git("rev-parse", "--show-prefix")
         self.exists = prefix is not None
         self.prefix = os.fsdecode(prefix or b"").rstrip("\n")
@@ -87,7 +93,7 @@ class Repository:
     def versions(self, path: str) -> list[Version]:
         """Return the contents a file had on this branch, newest first, the committed one included."""
         where = f":(top,literal){self.prefix}{path}"
-        commits = self._git("rev-list", "--first-parent", f"--max-count={MAX_VERSIONS}", "HEAD", "--", where)
+        commits = self._git("rev-list", "--first-parent", f"--max-count={MAX_VERSIONS}", self.head, "--", where)
         names = (commits or b"").decode().split()
         if not names:
             return []
@@ -99,6 +105,13 @@ class Repository:
             if len(parts) == 3 and parts[1] == b"blob":
                 found.append(Version(commit, parts[0].decode()))
         return found
+
+    def is_new(self, version: Version) -> bool:
+        """Say whether a version was committed by what is looked at, and not before."""
+        if self.since is not None:
+            return self._git("merge-base", "--is-ancestor", version.commit, self.since) is None
+        newest = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self.head}^{{commit}}")
+        return (newest or b"").decode().strip() == version.commit
 
     def describe(self, commit: str) -> str:
         """Return a commit's short name and day."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qsl
 
+from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
@@ -44,6 +45,8 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        # One for all calls: making one reads the certificates, which would stop every other call for a moment.
+        self.openai = AsyncOpenAI(api_key=settings.openai_api_key, websocket_base_url=settings.websocket_base_url)
         self.metrics = Metrics()
         self.log = CallLog(settings.call_log)
         self.calls: dict[str, CallSession] = {}
@@ -101,7 +104,9 @@ class Agent:
             await _close(websocket, REFUSED)
             return
         line = CallerLine(start.stream_sid, _sender(websocket), lambda: _close(websocket, 1000))
-        await self._serve(CallSession(self.settings, start.call_sid, line, self.log, self.metrics), messages)
+        await self._serve(
+            CallSession(self.settings, self.openai, start.call_sid, line, self.log, self.metrics), messages
+        )
 
     async def _serve(self, call: CallSession, messages: AsyncIterator[Message]) -> None:
         self.calls[call.call_sid] = call
@@ -169,6 +174,7 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await agent.jobs.close()
+        await agent.openai.close()
         agent.log.close()
 
     posts = {"voice": agent.voice, "after-stream": agent.after_stream, "stream-status": agent.stream_status}

@@ -25,6 +25,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from openai import AsyncOpenAI
+
 from reference_agent import gate_events as ev
 from reference_agent.call_log import CallLog
 from reference_agent.caller_line import CallerLine
@@ -48,8 +50,17 @@ RECONNECT_AFTER = (0.0, 0.25, 0.5, 1.0, 2.0, 2.0)
 class CallSession:
     """The agent's side of one call."""
 
-    def __init__(self, settings: Settings, call_sid: str, line: CallerLine, log: CallLog, metrics: Metrics) -> None:
-        self.settings, self.call_sid, self.line, self.log, self.metrics = settings, call_sid, line, log, metrics
+    def __init__(
+        self,
+        settings: Settings,
+        openai: AsyncOpenAI,
+        call_sid: str,
+        line: CallerLine,
+        log: CallLog,
+        metrics: Metrics,
+    ) -> None:
+        self.settings, self.openai, self.call_sid, self.line = settings, openai, call_sid, line
+        self.log, self.metrics = log, metrics
         self.realtime_audio_in_queue: asyncio.Queue[str] = asyncio.Queue(maxsize=QUEUE_FRAMES)
         self.gate = ResponseGate()
         self.heard = HeardAudio()
@@ -80,8 +91,13 @@ class CallSession:
     async def run(self, messages: AsyncIterator[Message]) -> None:
         """Serve the call until either side ends it."""
         self.log.write("call_started", call=self.call_sid, stream=self.line.stream_sid)
-        work = (self._caller(messages), self.audio_sender_loop(), self._sessions(), self._clock(), self._status())
-        tasks = [asyncio.create_task(each) for each in work]
+        tasks = [
+            asyncio.create_task(self._caller(messages)),
+            asyncio.create_task(self.audio_sender_loop()),
+            asyncio.create_task(self._sessions()),
+            asyncio.create_task(self._clock()),
+            asyncio.create_task(self._status()),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -190,7 +206,7 @@ class CallSession:
             await asyncio.sleep(RECONNECT_AFTER[attempt])
             attempt += 1
             try:
-                async with RealtimeClient.connect(self.settings) as client:
+                async with RealtimeClient.connect(self.openai, self.settings.model) as client:
                     await self._begin(client)
                     attempt = 0
                     while True:
@@ -203,6 +219,8 @@ class CallSession:
                 return await self._give_up(str(refused))
             self._connected.clear()
             self._owed = None  # the gate remembers
+            if self.active_response_id is not None:
+                await self.line.clear()  # it will be said again
             self.gate.handle(ev.Disconnected(), self._now())
         return await self._give_up("no connection to the model")
 
@@ -253,7 +271,7 @@ class CallSession:
 
     async def _on_response(self, event: ServerEvent) -> None:
         response = event.response
-        if response is None or response.conversation_id is None:  # null: not in the conversation
+        if response is None or response.conversation_id is None:
             return
         trigger_id = (response.metadata or {}).get("trigger_id")
         fields = {"call": self.call_sid, "response": response.id, "trigger_id": trigger_id}

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 FRAME_MS = 20
-KEEP_MS = 1000  # speech that the server has not announced yet: its detection and the way back take less
+KEEP_MS = 15_000  # audio that the server may never have read: a dead connection is found out after 15 s
 _REPLAYED = ""
 MOST_FRAMES = 60_000 // FRAME_MS
 
@@ -71,10 +71,11 @@ class HeardAudio:
             self._forget(upto=ended)
 
     def _forget(self, upto: int | None = None) -> None:
-        """Drop frames before all open speech; without any, all but the last second, and what is words already."""
+        """Drop frames before all open speech; without any, all but the last seconds, and what is words already."""
         first = self._sent - len(self._frames)
         limit = self._sent - KEEP_MS // FRAME_MS if upto is None else upto
-        limit = min([limit, *self._speech_from.values()])
+        if self._speech_from:
+            limit = min(limit, *self._speech_from.values())
         limit = max(limit, self._sent - MOST_FRAMES)
         for _ in range(min(limit - first, len(self._frames))):
             self._frames.popleft()

@@ -8,19 +8,17 @@ it is lost, the call opens another.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
+from openai import AsyncOpenAI, OpenAIError
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from reference_agent.gate_events import ALREADY_ACTIVE, FATAL, NOT_ACTIVE
-from reference_agent.settings import Settings
-
-if TYPE_CHECKING:
-    from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 CONFIGURED_WITHIN = 10.0  # seconds
 
@@ -57,7 +55,7 @@ class Response(msgspec.Struct):
     id: str = ""
     status: str = ""
     status_details: Details | None = None
-    conversation_id: str | None = None
+    conversation_id: str | msgspec.UnsetType | None = msgspec.UNSET  # null: not in the conversation
     metadata: dict[str, str] | None = None
     output: list[Output] = []
 
@@ -113,18 +111,12 @@ class RealtimeClient:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, settings: Settings) -> AsyncIterator[RealtimeClient]:
+    async def connect(cls, openai: AsyncOpenAI, model: str) -> AsyncIterator[RealtimeClient]:
         """Connect.  Raises ConnectionLost when that fails, SessionRefused when trying again is of no use."""
-        from openai import AsyncOpenAI
-        from websockets.exceptions import InvalidStatus, WebSocketException
-
-        openai = AsyncOpenAI(api_key=settings.openai_api_key, websocket_base_url=settings.websocket_base_url)
         # Not in the SDK's type, but passed on; they find a connection that died without saying so.
         options: Any = {"ping_interval": 5, "ping_timeout": 10, "open_timeout": 5, "max_size": 16 * 1024 * 1024}
         try:
-            connection = await openai.realtime.connect(
-                model=settings.model, websocket_connection_options=options
-            ).enter()
+            connection = await openai.realtime.connect(model=model, websocket_connection_options=options).enter()
         except InvalidStatus as error:
             if error.response.status_code in (401, 403, 404):
                 raise SessionRefused(f"HTTP {error.response.status_code}") from None
@@ -136,7 +128,6 @@ class RealtimeClient:
             yield client
         finally:
             await client.close()
-            await openai.close()
 
     async def configured(self) -> None:
         """Wait until the session is configured.  Raises ConnectionLost, SessionRefused."""
@@ -160,16 +151,14 @@ class RealtimeClient:
 
     async def send_audio_chunk(self, payload: str) -> None:
         """Send base64 μ-law of the caller, as Twilio delivered it."""
-        await self._send('{"type":"input_audio_buffer.append","audio":"' + payload + '"}')
+        await self._send(msgspec.json.encode({"type": "input_audio_buffer.append", "audio": payload}).decode())
 
     async def send_event(self, event: Mapping[str, Any]) -> None:
         """Send anything that is not audio."""
-        await self._send(json.dumps(event, ensure_ascii=False))
+        await self._send(msgspec.json.encode(event).decode())
 
     async def receive(self) -> ServerEvent:
         """Return the next event that can be read."""
-        from websockets.exceptions import ConnectionClosed
-
         while True:
             try:
                 return _decode(await self._connection.recv_bytes())
@@ -191,9 +180,6 @@ class RealtimeClient:
         transport.abort()
 
     async def _send(self, text: str) -> None:
-        from openai import OpenAIError
-        from websockets.exceptions import ConnectionClosed
-
         try:
             await self._connection.send_raw(text)
         except (ConnectionClosed, OpenAIError) as error:

@@ -65,7 +65,6 @@ def read_message(text: str) -> Message:
         raise ValueError(str(error)) from None
     if message.event in ("media", "start", "mark", "dtmf") and getattr(message, message.event) is None:
         raise ValueError(f"a {message.event} message without its {message.event} object")
-    # It is put between quotes on its way to the model.
     if message.media is not None and not _BASE64.fullmatch(message.media.payload):
         raise ValueError("a media message whose payload is not base64")
     return message

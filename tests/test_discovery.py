@@ -30,7 +30,10 @@ def write(root: Path, *names: str, text: str = "x = 1\n") -> None:
 def git(root: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com", "-c", "protocol.file.allow=always")
     subprocess.run(
-        ["git", *identity, "-C", str(root), *arguments], check=True, capture_output=True, env=git_environment()
+        ["git", *identity, "-C", str(root), *arguments],
+        check=True,
+        capture_output=True,
+        env=git_environment() | {"GIT_ALLOW_PROTOCOL": "file"},
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline_guard.certify.model_check import SMALL, check
-from pipeline_guard.certify.model_world import Budget, Gate, Setup
+from pipeline_guard.certify.model_gate import Gate
+from pipeline_guard.certify.model_world import Budget, Setup
 from reference_agent import gate as gate_module
 from reference_agent import gate_events as ev
 from reference_agent.gate import TRANSITIONS, Phase, ResponseGate

@@ -588,6 +588,9 @@ def test_exit_codes_do_not_depend_on_the_format(name: str, findings: list[Findin
     findings[:] = [finding(suppressed=True)]
     assert run("check", project, "--format", name).return_value == 0
     findings[:] = [finding(severity="note")]
+    assert run("check", project, "--format", name).return_value == 0
+    assert run("check", project, "--format", name, "--fail-on", "note").return_value == 1
+    findings[:] = [finding(severity="warning")]
     assert run("check", project, "--format", name).return_value == 1
 
 

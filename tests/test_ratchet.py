@@ -170,6 +170,20 @@ def test_the_guard_may_not_vanish(tmp_path: Path) -> None:
     assert {"PG203", "PG904"} & set(rules(found.new))
 
 
+def test_a_guard_that_is_not_perfect_is_better_than_none(tmp_path: Path) -> None:
+    """What is still wrong with it is a finding, and was none as long as there was no guard at all."""
+    weak = APP.replace('        self.active_response_id = "pending"\n', "")
+    bare = weak.replace("        if self.active_response_id is not None:\n            return\n", "")
+    assert "PG203" in baseline_rules(tmp_path, bare)
+    assert baseline_rules(tmp_path, weak) & {"PG204", "PG205", "PG206"}
+    assert change(tmp_path, {"app.py": bare}, {"app.py": weak}).new == []
+
+
+def baseline_rules(folder: Path, code: str) -> set[str]:
+    write(folder, {"app.py": code})
+    return set(baseline_of(folder).counts)
+
+
 GREETER = APP.replace('"input_audio_buffer.committed"', '"session.updated"').replace("USER_TURN", "GREETING")
 
 
@@ -301,6 +315,11 @@ def test_a_file_that_cannot_be_read_is_never_known_and_says_nothing_of_the_rest(
     assert rules(found.new) == ["PG901"]
     baseline = baseline_of(tmp_path)
     assert rules(compare_with(baseline, tmp_path).new) == ["PG901"]
+
+
+def test_a_file_that_cannot_be_read_hides_nothing_in_others(tmp_path: Path) -> None:
+    found = change(tmp_path, {"app.py": APP}, {"app.py": HEAD + SESSION + KNOWN + TAIL, "tools.py": "def broken(:\n"})
+    assert rules(found.new) == ["PG201", "PG901"]
 
 
 def test_rules_that_are_not_asked_for_are_neither_new_nor_stale(tmp_path: Path) -> None:

@@ -63,3 +63,10 @@ def test_the_settings_shown_can_be_used(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     path.write_text(settings, encoding="utf-8")
     assert read_config(path).contract.trigger == "trigger_response"
+
+
+def test_every_setting_of_the_reference_agent_is_described() -> None:
+    source = (README.parent / "reference_agent" / "settings.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'take\("([A-Z_]+)"', source))
+    section = README.read_text(encoding="utf-8").partition("## The reference agent")[2].partition("\n## ")[0]
+    assert names == set(re.findall(r"`([A-Z][A-Z_]+)`", section))

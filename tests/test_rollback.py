@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_guard.findings import Finding
+from pipeline_guard.ratchet.state import Baseline
 from tests.ratchet_helpers import HEAD, TAIL, baseline_of, commit, compare_with, git, write
 from tests.test_ratchet import APP, SESSION, TOOL_SEND
 
@@ -72,6 +73,17 @@ def test_a_merge_that_takes_the_old_side_is_one(history: Path) -> None:
     git(history, "add", "-A")
     git(history, "commit", "-q", "-m", "merge")
     assert [f.rule for f in compare_with(baseline, history).new if f.rule == "PG905"] == ["PG905"]
+
+
+def test_a_file_that_did_not_change_is_none(history: Path) -> None:
+    """It is as old as it was; what is new in it was opened from elsewhere."""
+    write(history, {"app.py": APP})
+    commit(history, "restored")
+    (history / "notes.md").write_text("one more commit", encoding="utf-8")
+    commit(history, "notes")
+    found = compare_with(Baseline(), history)
+    assert "PG201" in [f.rule for f in found.new]
+    assert "PG905" not in [f.rule for f in found.new]
 
 
 def test_an_old_version_that_breaks_nothing_is_none(history: Path) -> None:

@@ -12,7 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_guard.certify.model_world import Budget, Gate, Model, Setup, World
+from pipeline_guard.certify.model_gate import Gate
+from pipeline_guard.certify.model_world import Budget, Model, Setup, World
 
 
 @dataclass(frozen=True, slots=True)

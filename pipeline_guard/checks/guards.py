@@ -79,8 +79,8 @@ def check_then_send_race(lane: Lane) -> Iterator[Draft]:
             step = gate.swallowed[0]
             yield at_step(
                 step,
-                f"when the send fails, the error is caught here and {gate.pending_marker} stays set: every later turn finds a "
-                "response that does not exist, and the agent is silent for the rest of the call.",
+                f"when the send fails, the error is caught here and {gate.pending_marker} stays set: every later turn "
+                "finds a response that does not exist, and the agent is silent for the rest of the call.",
                 (*gate.marks, *trigger.sites, step),
             )._replace(downgrade=True)
 
@@ -89,18 +89,20 @@ def _race(gate: Gate) -> str:
     if gate.race == "awaited":
         where = ", ".join(str(step.line) for step in gate.awaited)
         return (
-            f"{_is_asked(gate)} here, and {gate.pending_marker} set at line {gate.marks[0].line}, but line {where} awaits in between: a second "
-            f"trigger runs meanwhile, passes the same check, and the server refuses its request ({_REFUSED})."
+            f"{_is_asked(gate)} here, and {gate.pending_marker} set at line {gate.marks[0].line}, but line {where} "
+            "awaits in between: a second trigger runs meanwhile, passes the same check, and the server refuses its "
+            f"request ({_REFUSED})."
         )
     if gate.race == "late":
         return (
-            f"{gate.pending_marker} is set only when the send has returned (line {gate.marks[0].line}): a trigger that runs while the "
-            "send waits passes the same check. Set it before the send."
+            f"{gate.pending_marker} is set only when the send has returned (line {gate.marks[0].line}): a trigger that "
+            "runs while the send waits passes the same check. Set it before the send."
         )
     if gate.race == "dropped":
         return (
-            f"{gate.pending_marker} is set before the send but given up as soon as the send returns: until response.created arrives, "
-            f"a second trigger passes the check, and the server refuses its request ({_REFUSED})."
+            f"{gate.pending_marker} is set before the send but given up as soon as the send returns: until "
+            "response.created arrives, a second trigger passes the check, and the server refuses its request "
+            f"({_REFUSED})."
         )
     until = "set when response.created arrives" if gate.set_on_created else "not set before the send"
     return (

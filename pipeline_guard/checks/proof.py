@@ -99,7 +99,8 @@ def _aids(lane: Lane, kind: str) -> list[Aid]:
 
 def _draft(aid: Aid, message: str) -> Draft:
     place = aid.place
-    steps: tuple[Step, ...] = aid.why or (place,)
+    here = (place.path, place.line) == (aid.belongs.path, aid.belongs.line)
+    steps: tuple[Step, ...] = aid.why or (() if here else (place,))
     return Draft(place.path, place.line, aid.end_line, 1, place.symbol, message, (*steps, aid.belongs))
 
 

@@ -11,7 +11,8 @@ import msgspec
 
 from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config, SeverityName
-from pipeline_guard.findings import Finding
+from pipeline_guard.findings import Finding, Fix
+from pipeline_guard.fix_kinds import FIX_KINDS
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
 from pipeline_guard.statements import ReadFile, Statements
@@ -92,6 +93,7 @@ class Reporter:
             lane=lane.name if lane is not None else "",
             statement=statement.key,
             code=statement.code,
+            fix=_fix(self.rules[rule_id]),
         )
 
     def findings(self) -> list[Finding]:
@@ -99,6 +101,12 @@ class Reporter:
         found = sorted(self._found.values(), key=lambda f: (f.path, f.line, f.column, f.rule))
         seen: dict[str, int] = {}
         return [msgspec.structs.replace(finding, fingerprint=fingerprint(finding, seen)) for finding in found]
+
+
+def _fix(rule: Rule) -> Fix | None:
+    """Return what the codemod would do about a rule's finding, None where it leaves that to a person."""
+    kind = FIX_KINDS.get(rule.id)
+    return Fix(kind, rule.fix_safety) if kind is not None and rule.fix_safety != "manual" else None
 
 
 def fingerprint(finding: Finding, seen: dict[str, int]) -> str:

@@ -20,7 +20,7 @@ from pipeline_guard.config import did_you_mean
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import PipelineMap, Remark, Step
 
-NEVER_SUPPRESSED = frozenset({"PG901", "PG902", "PG903", "PG904"})
+NEVER_SUPPRESSED = frozenset({"PG901", "PG902", "PG903", "PG904", "PG905"})
 # Files of which not everything was read: what is not found there may still be there.
 _HALF_READ = frozenset({"syntax", "encoding", "unreadable", "recursion"})
 

@@ -14,6 +14,8 @@ COMMANDS: dict[str, str] = {
     "check": "pipeline_guard.cli.check",
     "baseline": "pipeline_guard.cli.baseline",
     "map": "pipeline_guard.cli.map",
+    "fix": "pipeline_guard.cli.fix",
+    "undo": "pipeline_guard.cli.undo",
     "rules": "pipeline_guard.cli.rules",
     "explain": "pipeline_guard.cli.explain",
     "init": "pipeline_guard.cli.init",

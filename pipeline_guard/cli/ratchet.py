@@ -73,7 +73,7 @@ def compare(
         update = shlex.join(["pipeline-guard", "baseline", "--update", "--output", name, os.path.relpath(target.root)])
     else:
         assert revision is not None
-        commit = repository.commit(revision)
+        commit = repository.since = repository.commit(revision)
         baseline, name = _baseline_of(repository, commit, target, config), f"{revision} ({repository.describe(commit)})"
     statements = Statements(read_below(pipeline_map.root))
     comparison = compare_with(baseline, pipeline_map, findings, config, statements, repository)

@@ -55,6 +55,18 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True, use
 
     With ``use_cache``, what is known from earlier runs is not read again.
     """
+    from pipeline_guard.cache import open_cache
+    from pipeline_guard.pipeline.build import analyse
+
+    found = find_files(target, config)
+    cache = open_cache(target.root) if use_cache else None
+    with _progress(show_progress) as progress:
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
+    return _with_discovery_gaps(pipeline_map, found)
+
+
+def find_files(target: Target, config: Config) -> Discovery:
+    """Return the files of the target's root; raises UserError where there are none."""
     from pipeline_guard.discovery import discover
 
     found = discover(
@@ -67,14 +79,7 @@ def build_map(target: Target, config: Config, *, show_progress: bool = True, use
     if not found.files:
         raise UserError(_nothing_found(target.root, found))
     _check_focus(target, found)
-
-    from pipeline_guard.cache import open_cache
-    from pipeline_guard.pipeline.build import analyse
-
-    cache = open_cache(target.root) if use_cache else None
-    with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
-    return _with_discovery_gaps(pipeline_map, found)
+    return found
 
 
 def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
@@ -118,6 +123,13 @@ def _with_discovery_gaps(pipeline_map: PipelineMap, found: Discovery) -> Pipelin
         gaps=tuple(sorted((*found.gaps, *pipeline_map.gaps), key=lambda gap: (gap.path, gap.line or 0, gap.reason))),
         coverage=msgspec.structs.replace(coverage, discovered=coverage.discovered + len(found.gaps)),
     )
+
+
+@contextmanager
+def show_reading() -> Iterator[None]:
+    """Show on a terminal that something is being read."""
+    with _progress(wanted=True):
+        yield
 
 
 @contextmanager

@@ -28,7 +28,19 @@ def analyse(
     ``progress`` is called with the name of a step, how much of it is done and how much there is.  With a ``cache`` the
     map of a program that was read before is taken from there, and so are the facts of files.
     """
-    sources = read_sources(files, progress)
+    return analyse_sources(root, files, read_sources(files, progress), config, progress, documents, cache)
+
+
+def analyse_sources(
+    root: Path,
+    files: Sequence[SourceFile],
+    sources: Sources,
+    config: Config,
+    progress: Progress | None = None,
+    documents: Sequence[SourceFile] = (),
+    cache: Cache | None = None,
+) -> PipelineMap:
+    """Return the pipeline map of a program whose bytes are given, which need not be those on disk."""
     if cache is None:
         return _read(root, files, sources, config, progress, documents, None)
     key = map_key(root, files, sources, documents, config)

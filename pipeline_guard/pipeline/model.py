@@ -171,11 +171,11 @@ class GuardClear(msgspec.Struct, frozen=True, kw_only=True):
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """What stands between a trigger and a second response: read from control flow, not from names or comments.
 
-    ``markers`` are the attributes or variables that mean "a response is active or asked for"; ``marker`` is the one that
-    follows the server's events, ``pending_marker`` the one that is set around the send.  ``checked``: every way to the
-    send asks a marker that is held until the response is over; ``pending``: a marker is set before control can change
-    hands between the check and the send; ``released_on_failure``: it is given up when the send fails, or a failed send
-    ends the session; ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and
+    ``markers`` are the attributes or variables that mean "a response is active or asked for"; ``marker`` is the one
+    that follows the server's events, ``pending_marker`` the one that is set around the send.  ``checked``: every way to
+    the send asks a marker that is held until the response is over; ``pending``: a marker is set before control can
+    change hands between the check and the send; ``released_on_failure``: it is given up when the send fails, or a
+    failed send ends the session; ``set_on_created`` and ``cleared_on_done``: a marker follows ``response.created`` and
     ``response.done``, ``same_id`` only for the response it stands for; ``bypass``: what lets a call past the check.
 
     ``problem`` says why ``checked`` fails ("unchecked", "some_callers", "pending_only"), ``race`` why ``pending`` does

@@ -33,17 +33,20 @@ class PerToolReader:
 
     def read(self, hop: Hop, cause: str) -> PerTool | None:
         """Return "loop" (over the tools of a response), "item" (in the branch of an event that each tool sends)."""
-        func, op = hop.func, hop.op
         if hop.edge is not None and hop.edge.kind in ("timer", "register", "escape", "job"):
             return None
-        if self._counts(func, op) or not self.cancels.prompt(hop):
+        found = self._once_per(hop, cause)
+        if found is None or self._counts(hop.func, hop.op) or not self.cancels.prompt(hop):
             return None
-        if cause == "tool_result" and self._in_loop(func, op):
+        return found
+
+    def _once_per(self, hop: Hop, cause: str) -> PerTool | None:
+        if cause == "tool_result" and self._in_loop(hop.func, hop.op):
             return "loop"
-        events = self.branches.events(func, op)
+        events = self.branches.events(hop.func, hop.op)
         if events == {ARGUMENTS_DONE}:
             return "item"
-        if events == {ITEM_DONE} and "function_call" in self.branches.words(func, op):
+        if events == {ITEM_DONE} and "function_call" in self.branches.words(hop.func, hop.op):
             return "item"
         return None
 

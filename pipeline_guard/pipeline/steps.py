@@ -29,6 +29,7 @@ from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
+from pipeline_guard.program.link import package_of
 from pipeline_guard.program.load import Loader
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.sources import Sources
@@ -67,7 +68,7 @@ def _analyse(
     store: FactStore,
 ) -> PipelineMap:
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
-    loader = Loader(files, sources, vocabulary, store, progress)
+    loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()
     remarks = read_remarks(loader.mounting.data)
     if not loader.seeds:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from pipeline_guard.program.code import Func, Module
 
 _SOURCE_ROOTS = ("src", "lib", "app", "backend", "server", "python")
 
 
+def package_of(root: Path) -> tuple[str, ...]:
+    """Return the dotted name of a folder that is a package, split up; empty for any other folder."""
+    names: list[str] = []
+    while (root / "__init__.py").is_file() and root.name:
+        names.insert(0, root.name)
+        root = root.parent
+    return tuple(names)
+
+
 class Program:
     """The modules loaded so far; more are loaded when a name leads to them.
 
     ``load`` takes a relative path and returns the module, or None when that file cannot be analysed.
+    ``package`` is the dotted name of the root where that is itself a package: its files import each other by it.
     """
 
-    def __init__(self, paths: Iterable[str], load: Callable[[str], Module | None]) -> None:
+    def __init__(
+        self, paths: Iterable[str], load: Callable[[str], Module | None], package: tuple[str, ...] = ()
+    ) -> None:
         self._load = load
+        self._package = package
         self.modules: dict[str, Module] = {}
         self.failed: set[str] = set()
         self._by_last: dict[str, list[tuple[tuple[str, ...], str]]] = {}
@@ -66,6 +80,13 @@ class Program:
             )
         if not wanted:
             return None
+        if self._package and wanted[: len(self._package)] == self._package:
+            full = wanted[len(self._package) :]
+            inside = (
+                next((rel for parts, rel in self._by_last.get(full[-1], ()) if parts == full), None) if full else None
+            )
+            if inside is not None:
+                return inside
         best: tuple[int, str] | None = None
         for parts, rel in self._by_last.get(wanted[-1], ()):
             if parts[-len(wanted) :] != wanted:

@@ -36,7 +36,9 @@ class Loader:
         vocabulary: Vocabulary,
         store: FactStore,
         progress: Callable[[str, int, int], None] | None = None,
+        package: tuple[str, ...] = (),
     ) -> None:
+        self.package = package
         self.files = [file.rel for file in files]
         self.named = {file.rel for file in files if file.named}
         self.vocabulary = vocabulary
@@ -53,7 +55,7 @@ class Loader:
 
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
-        program = Program(self.files, self._module)
+        program = Program(self.files, self._module, self.package)
         literals = self.vocabulary.literals
         for rel, data in self._data.items():
             if self._may_matter(data, literals) and not is_test_file(rel, data):
@@ -256,6 +258,7 @@ class HotNames:
                 or not used.isdisjoint(self._literals)
                 or not func.attribute_chains.isdisjoint(self._methods)
                 or self._speaks(func)
+                or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
             ):
                 return True
             self._plain.add(func)
@@ -264,6 +267,10 @@ class HotNames:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _is_event_text(self, text: str) -> bool:
+        """Say whether a string is an event written as JSON, or the beginning of one."""
+        return "{" in text and "type" in text and any(literal in text for literal in self._literals)
 
     def _has_part(self, text: str) -> bool:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""

@@ -46,9 +46,10 @@ class Phases:
                 equal = test.ops[0] in ("==", "in")
                 words = {node.value for right in test.rights for node in walk(right) if type(node) is ir.Const}
                 known = test.ops[0] in ("==", "!=", "in") and equal is condition.wanted
+                if not (known and words and words <= self.vocabulary.ended_messages):
+                    continue
                 # A browser's {"type": "stop"} may end one sentence only; Twilio's {"event": "stop"} ends the stream.
-                sure = condition.early or "event" in _words(test.left) or self._leaves(func, condition.block)
-                if known and sure and words and words <= self.vocabulary.ended_messages:
+                if condition.early or "event" in _words(test.left) or self._leaves(func, condition.block):
                     return f"on {sorted(map(str, words))[0]!r}"
         return ""
 

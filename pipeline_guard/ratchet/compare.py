@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.checks.report import Draft, Reporter, at_site
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
@@ -33,6 +35,11 @@ _RELATED = (
 )
 # Rules whose findings stand where a cause arises, for all that it leads to.
 _ROOTED = frozenset({"PG207", "PG208"})
+# What is a smaller fault of a guard than the one a rule names: it cannot be one before that is mended.
+_LESS_THAN = {
+    "PG203": frozenset({"PG204", "PG205", "PG206", "PG209"}),
+    "PG205": frozenset({"PG206"}),
+}
 # Rules that speak of every function that sends, once there is no one trigger.
 _FOLLOWS = frozenset({"PG201", "PG202", "PG203", "PG204", "PG205", "PG206", "PG303"})
 # Rules about code that does not run, or runs after one change of a setting.
@@ -89,22 +96,35 @@ def _compare(
     acting = [finding for finding in findings if not finding.suppressed]
     unreadable = [finding for finding in acting if finding.rule == "PG901"]
     severities = {rule.id: config.severity_of(rule.id, rule.severity) for rule in load_rules()}
-    judged = [known for known in baseline.findings if config.is_selected(known.rule)]
+    asked = PerPath(config, Path(pipeline_map.root))
+    judged = [known for known in baseline.findings if asked.is_selected(known.rule, known.path)]
     sends_itself = frozenset((f.path, f.line) for f in acting if f.rule == "PG201")
     stages = _finding_stages(severities, sends_itself)
     paired = pair(judged, [f for f in acting if f.rule not in NEVER_KNOWN], stages)
     known = [finding for _, finding in paired.pairs]
-    if unreadable:
+    if any(finding.path in _paths(baseline) for finding in unreadable):
         # What such a file held is missing everywhere else: code seems dead that is not, and guards seem gone.
-        new = [finding for finding in paired.new if severities.get(finding.rule) == "error"]
-        return Comparison([*unreadable, *new], known, [])
+        return Comparison(unreadable, known, [])
     watched = pair(list(baseline.sites), marks(pipeline_map, statements), _mark_stages())
-    new, moved, stale = _without_old_code(paired.new, paired.gone, watched)
+    new, moved, stale = _without_old_code(
+        _beyond_better_guards(paired.new, paired.gone, pipeline_map), paired.gone, watched
+    )
     new = _with_history(new, watched)
     if config.is_selected(RULE):
         lost, new = _losses(baseline, pipeline_map, new, watched, config, statements)
         new = [*lost, *new]
-    return Comparison(sorted(new, key=_by_place), [*known, *moved], stale)
+    return Comparison(sorted([*unreadable, *new], key=_by_place), [*known, *moved], stale)
+
+
+def _paths(baseline: Baseline) -> set[str]:
+    """Return the files that a baseline speaks of."""
+    places = [place for lane in baseline.lanes for place, _ in lane.sessions]
+    places += [place for lane in baseline.lanes for place in (lane.trigger, lane.sender) if place is not None]
+    return {
+        *(known.path for known in baseline.findings),
+        *(mark.path for mark in baseline.sites),
+        *(place.rpartition(":")[0] for place in places),
+    }
 
 
 def _by_place(finding: Finding) -> tuple[str, int, int, str]:
@@ -188,6 +208,17 @@ def _without_old_code(
             stale.remove(partner)
             moved.append(finding)
     return left, moved, stale
+
+
+def _beyond_better_guards(new: Sequence[Finding], gone: Sequence[Known], pipeline_map: PipelineMap) -> list[Finding]:
+    """Return new findings without what is still wrong with a guard that was worse before, or was not there at all."""
+    mended: dict[str, set[str]] = {}
+    for lane in judged_lanes(pipeline_map):
+        homes = {(trigger.path, trigger.symbol) for trigger in lane.triggers}
+        for known in gone:
+            if known.rule in _LESS_THAN and (known.path, known.symbol) in homes:
+                mended.setdefault(lane.name, set()).update(_LESS_THAN[known.rule])
+    return [finding for finding in new if finding.rule not in mended.get(finding.lane, ())]
 
 
 def _unchanged(old: Mark, new: Mark) -> bool:

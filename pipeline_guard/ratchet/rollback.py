@@ -32,12 +32,12 @@ def rolled_back(repository: Repository, findings: Sequence[Finding], read: ReadF
         return
     for path in sorted({finding.path for finding in findings}):
         versions = _distinct(repository.versions(path))
-        if len(versions) < 2:
-            continue
         try:
             data = read(path)
         except OSError:
             continue
+        if len(versions) < 2 or (_is_committed(data, versions) and not repository.is_new(versions[0])):
+            continue  # what is new in it comes from elsewhere
         found = _equal(data, versions) or _nearly(data, versions, repository)
         if found is not None:
             old, replaced, how = found
@@ -55,20 +55,28 @@ def _distinct(versions: Iterable[Version]) -> list[Version]:
     return found
 
 
+def _is_committed(data: bytes, versions: Sequence[Version]) -> bool:
+    return versions[0].blob in _names(data, versions)
+
+
+def _names(data: bytes, versions: Sequence[Version]) -> set[str]:
+    """Return the names git may give a content: as it is, and with the line endings that git stores."""
+    return {_blob_name(text, len(versions[0].blob)) for text in (data, data.replace(b"\r\n", b"\n"))}
+
+
 def _equal(data: bytes, versions: Sequence[Version]) -> tuple[Version, Version, str] | None:
     """Return the older version that has this content, and the version it replaces."""
-    names = {_blob_name(text, len(versions[0].blob)) for text in (data, data.replace(b"\r\n", b"\n"))}
-    committed = versions[0].blob in names
+    names = _names(data, versions)
     for index, version in enumerate(versions):
         if version.blob in names and index > 0:
-            return version, versions[1 if committed else 0], "has the content"
+            return version, versions[1 if versions[0].blob in names else 0], "has the content"
     return None
 
 
 def _nearly(data: bytes, versions: Sequence[Version], repository: Repository) -> tuple[Version, Version, str] | None:
     """Return the older version that this content is much nearer to than to the version it replaces."""
     lines = _lines(data)
-    if _blob_name(data, len(versions[0].blob)) == versions[0].blob:
+    if _is_committed(data, versions):
         versions = versions[1:]  # the change is committed already
     replaced, older = versions[0], versions[1:]
     budget = MAX_READ // max(len(data), 1)

@@ -24,6 +24,7 @@ sys.path[:0] = [str(CHECKOUT)]
 from pipeline_guard.checks import run_checks  # noqa: E402
 from pipeline_guard.config import Config  # noqa: E402
 from pipeline_guard.findings import Finding  # noqa: E402
+from pipeline_guard.git_history import Repository  # noqa: E402
 from pipeline_guard.pipeline.model import PipelineMap  # noqa: E402
 from pipeline_guard.ratchet.compare import Comparison, compare  # noqa: E402
 from pipeline_guard.ratchet.record import record  # noqa: E402
@@ -65,9 +66,10 @@ class Judge:
         findings = run_checks(pipeline_map, CONFIG, statements)
         return State(tree_key(tree), pipeline_map, findings, statements)
 
-    def compare(self, baseline: Baseline, state: State) -> Comparison:
-        """Return what a check of the state with the baseline says."""
-        comparison = compare(baseline, state.pipeline_map, state.findings, CONFIG, state.statements)
+    def compare(self, baseline: Baseline, state: State, commit: str) -> Comparison:
+        """Return what a check of a commit's state with the baseline says."""
+        repository = Repository(str(self.history.git_dir), commit)
+        comparison = compare(baseline, state.pipeline_map, state.findings, CONFIG, state.statements, repository)
         self.store.keep(state.key, state.statements)
         return comparison
 
@@ -126,9 +128,9 @@ def judge_pairs(judge: Judge, commits: list[str], output: Any) -> tuple[Counter[
     for commit in commits:
         before = judge.state(f"{commit}^")
         baseline = before.baseline()
-        if before.readable and judge.compare(baseline, before).new:
+        if before.readable and judge.compare(baseline, before, f"{commit}^").new:
             raise RuntimeError(f"{commit}: its parent does not pass with its own baseline")
-        row = judge.row(commit, judge.compare(baseline, judge.state(commit)))
+        row = judge.row(commit, judge.compare(baseline, judge.state(commit), commit))
         write(output, row, stopped)
     return stopped, len(commits)
 
@@ -150,7 +152,7 @@ def judge_range(judge: Judge, revisions: str, output: Any, *, cached: bool) -> t
         total += 1
         state = judge.state(commit)
         key = state.key
-        write(output, judge.row(commit, judge.compare(baseline, state)), stopped)
+        write(output, judge.row(commit, judge.compare(baseline, state, commit)), stopped)
         if state.readable:
             baseline = state.baseline()
     return stopped, total

@@ -68,7 +68,8 @@ class EventPlaces:
     def __init__(self, graph: CallGraph) -> None:
         self.graph = graph
         self.evaluator: Evaluator = graph.evaluator
-        self._tables: dict[str, set[str]] | None = None
+        self._tables: dict[str, set[str]] = {}
+        self._handed_on: dict[str, list[tuple[ir.Expr, Func]]] = {}
         self._ways: dict[tuple[int, int], list[Way]] = {}
 
     def ways(self, func: Func, op: int) -> list[Way]:
@@ -161,8 +162,7 @@ class EventPlaces:
     def _named(self, func: Func) -> set[str]:
         if func.index == 0:
             return set()
-        tables = self._handler_tables()
-        found = set(tables.get(func.name, ()))
+        found = set(self._registered(func.name))
         for decorator in func.ir.decorators:
             if type(decorator) is ir.Call:
                 found |= {word for arg in decorator.args for word in self._words(arg, func)} & EVENTS
@@ -173,25 +173,34 @@ class EventPlaces:
                 found = set(named)
         return found
 
-    def _handler_tables(self) -> dict[str, set[str]]:
-        """Return handler name → events, from dict displays and calls that register a handler for an event."""
-        if self._tables is None:
-            self._tables = {}
-            for module in list(self.graph.program.modules.values()):
-                if is_test(module):
-                    continue
-                for func in module.functions:
-                    for op in func.ir.ops:
-                        if op.value is not None and op.kind not in ("def", "class"):
-                            self._read_tables(op.value, func)
-                for cls in module.classes:
-                    for entry in cls.ir.fields:
-                        if entry.value is not None:
-                            self._read_tables(entry.value, module.functions[0])
-        return self._tables
+    def _registered(self, name: str) -> set[str]:
+        """Return the events for which a handler of this name is registered, by a dict display or a call."""
+        if not self._handed_on:
+            self._collect_references()
+        if name not in self._tables:
+            self._tables[name] = set()
+            for value, func in self._handed_on.get(name, ()):
+                self._read_table(value, func, name)
+        return self._tables[name]
 
-    def _read_tables(self, value: ir.Expr, func: Func) -> None:
-        assert self._tables is not None
+    def _collect_references(self) -> None:
+        self._handed_on[""] = []
+        for module in list(self.graph.program.modules.values()):
+            if is_test(module):
+                continue
+            for cls in module.classes:
+                for entry in cls.ir.fields:
+                    if type(entry.value) is ir.DictNode:
+                        for handler in entry.value.values:
+                            place = (entry.value, module.functions[0])
+                            self._handed_on.setdefault(last_name(handler), []).append(place)
+            for func in module.functions:
+                for reference in func.references:
+                    whole = func.ir.ops[reference.op].value
+                    if whole is not None:
+                        self._handed_on.setdefault(last_name(reference.node), []).append((whole, func))
+
+    def _read_table(self, value: ir.Expr, func: Func, name: str) -> None:
         for node in walk(value):
             pairs: list[tuple[ir.Expr, ir.Expr]] = []
             if type(node) is ir.DictNode:
@@ -199,10 +208,8 @@ class EventPlaces:
             elif type(node) is ir.Call and last_name(node.func) in _REGISTERS and len(node.args) >= 2:
                 pairs = [(node.args[0], node.args[1])]
             for key, handler in pairs:
-                name = last_name(handler)
-                if name:
-                    for event in self._words(key, func) & EVENTS:
-                        self._tables.setdefault(name, set()).add(event)
+                if last_name(handler) == name:
+                    self._tables[name] |= self._words(key, func) & EVENTS
 
     # -- what else leads here
 

@@ -92,9 +92,8 @@ class Markers:
         key = (id(func), op, depth)
         if key not in self._effects:
             self._effects[key] = []  # recursion ends here
-            operation = func.ir.ops[op]
-            found = [(func, op, change) for change in changes(operation, func)] if operation.kind != "def" else []
-            if depth and operation.kind not in ("def", "class"):
+            found = [(func, op, change) for change in changes(func, op)]
+            if depth and func.calls_at.get(op):
                 for callee in self.callees(func, op):
                     for index in range(len(callee.ir.ops)):
                         if not callee.is_dead(index):
@@ -129,10 +128,8 @@ class Markers:
                 if is_test(module):
                     continue
                 for func in module.functions:
-                    for index, op in enumerate(func.ir.ops):
-                        if op.kind in ("def", "class", "test", "exit"):
-                            continue
-                        for change in changes(op, func):
+                    for index in range(len(func.ir.ops)):
+                        for change in changes(func, index):
                             self._index.setdefault(change.place.name, []).append((func, index, change))
         return self._index
 

@@ -150,23 +150,23 @@ def constant_text(node: ir.Expr) -> str | None:
     return name if name and (name[:1].isupper() or name.isupper()) else None
 
 
-def changes(op: ir.Op, func: Func) -> Iterator[Change]:
+def changes(func: Func, index: int) -> Iterator[Change]:
     """Yield what an operation writes: assignments, ``setattr``, and methods such as ``.set()`` and ``.clear()``."""
+    op = func.ir.ops[index]
     if op.kind in ("assign", "aug") and op.value is not None:
         for target, value in _pairs(op):
             place = place_of(target, func)
             if place is not None:
                 yield Change(place, None if op.kind == "aug" else _left_by(value), value)
-    if op.kind == "del":
+    elif op.kind == "del":
         for target in op.targets:
             place = place_of(target, func)
             if place is not None:
                 yield Change(place, State("falsy"), None)
-    if op.value is not None:
-        for node in _own_calls(op.value):
-            change = _by_call(node, func)
-            if change is not None:
-                yield change
+    for site in func.calls_at.get(index, ()):
+        change = _by_call(site.call, func)
+        if change is not None:
+            yield change
 
 
 def _pairs(op: ir.Op) -> Iterator[tuple[ir.Expr, ir.Expr]]:
@@ -178,16 +178,6 @@ def _pairs(op: ir.Op) -> Iterator[tuple[ir.Expr, ir.Expr]]:
         values = op.value.items if type(op.value) is ir.Seq and len(op.value.items) == len(target.items) else None
         for position, item in enumerate(target.items):
             yield item, values[position] if values is not None else op.value
-
-
-def _own_calls(value: ir.Expr) -> Iterator[ir.Call]:
-    """Yield the calls in an expression."""
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        if type(node) is ir.Call:
-            yield node
-        stack.extend(ir.children(node))
 
 
 def _by_call(node: ir.Call, func: Func) -> Change | None:

@@ -90,13 +90,17 @@ class ProtocolReader:
 
     def _keys(self, group: Group) -> Iterator[_Name]:
         """Yield the updates and responses whose settings have the beta's keys and none that came later."""
+        chooses: dict[Func, bool] = {}
         for hop in group.hops:
             sink = hop.sink
             if sink is None or sink.payload is None or self.evidence.context(hop) in ("dormant", "example", "test"):
                 continue
             if sink.note and not sink.note.startswith(("openai-sdk", "by way of")):
                 continue  # another SDK's settings have names of their own
-            if any(block.test is not None and _speaks_of(block.test, _SERVICES) for block in hop.func.ir.blocks):
+            if hop.func not in chooses:
+                tests = [block.test for block in hop.func.ir.blocks if block.test is not None]
+                chooses[hop.func] = any(_speaks_of(test, _SERVICES) for test in tests)
+            if chooses[hop.func]:
                 continue  # the settings may be those of another service
             if sink.kind == "auto_response":
                 keys, field = self.names.session, "session"

@@ -42,6 +42,7 @@ class SignatureReader:
         self.graph = graph
         self.evaluator = graph.evaluator
         self.evidence = evidence
+        self._edges: dict[Func, dict[int, list[Edge]]] = {}
 
     def bad_calls(self, hops: list[Hop]) -> Iterator[Misuse]:
         """Yield the running calls that raise TypeError.
@@ -85,7 +86,7 @@ class SignatureReader:
 
     def _targets(self, func: Func, op: int, call: ir.Call) -> list[tuple[Func, _Shape]]:
         """Return every function that a call may lead to with its shape; none where one of them cannot be told."""
-        edges = [edge for edge in self.graph.outgoing.get(func, ()) if edge.site is call and edge.kind != "register"]
+        edges = [edge for edge in self._edges_at(func).get(id(call), ()) if edge.kind != "register"]
         if any(edge.call is not call for edge in edges):
             return []  # a thread, a timer, a worker's job: it is called with something else
         values = self.evaluator.settled(self.evaluator.eval(call.func, Frame(func, op)))
@@ -98,6 +99,14 @@ class SignatureReader:
         if {target for target, _ in found} < {edge.callee for edge in edges}:
             return []
         return found
+
+    def _edges_at(self, func: Func) -> dict[int, list[Edge]]:
+        """Return the edges out of a function by the identity of the call that they stand for."""
+        if func not in self._edges:
+            found = self._edges.setdefault(func, {})
+            for edge in self.graph.outgoing.get(func, ()):
+                found.setdefault(id(edge.site), []).append(edge)
+        return self._edges[func]
 
     def _of_value(self, value: Value, call: ir.Call, func: Func, op: int) -> tuple[Func, _Shape] | None:
         if isinstance(value, Function):

@@ -1,0 +1,70 @@
+"""Asks the fixer of each rule what to do about a finding: a function that takes both and yields units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pipeline_guard.facts.extract import Unreadable
+from pipeline_guard.findings import Finding
+from pipeline_guard.fixes import aids, audio, engines, guards, responses, sessions
+from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
+from pipeline_guard.fixes.program import Program
+from pipeline_guard.rulebook import find_rule
+
+Fixer = Callable[[Program, Finding], Iterator[Unit]]
+FIXERS: dict[str, Fixer] = {
+    **audio.FIXERS,
+    **responses.FIXERS,
+    **guards.FIXERS,
+    **sessions.FIXERS,
+    **engines.FIXERS,
+    **aids.FIXERS,
+}
+
+
+def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit], list[Refusal]]:
+    """Return what can be done about the wanted findings of a program, and what is refused and why."""
+    units: list[Unit] = []
+    refusals: list[Refusal] = []
+    for finding in program.findings:
+        if not wanted(finding):
+            continue
+        fixer = FIXERS.get(finding.rule)
+        if fixer is None:
+            if finding.severity != "note" and not finding.rule.startswith("PG9"):
+                refusals.append(
+                    _refusal(finding, "what stands there instead has to be decided", _by_hand(finding.rule))
+                )
+            continue
+        try:
+            units += fixer(program, finding)
+        except CannotRewrite as error:
+            refusals.append(_refusal(finding, str(error), error.by_hand))
+        except (Unreadable, SyntaxError, KeyError):
+            refusals.append(_refusal(finding, "the file cannot be edited as text", "edit it by hand"))
+    return _merged(units), refusals
+
+
+def _by_hand(rule_id: str) -> str:
+    """Return what a rule's own text says to do, its first sentence."""
+    rule = find_rule(rule_id)
+    text = " ".join(rule.fix.split()) if rule is not None else ""
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _merged(units: list[Unit]) -> list[Unit]:
+    """Return units with those that do the same thing made one: it mends what they all mend."""
+    found: dict[tuple[Operation, ...], Unit] = {}
+    for unit in units:
+        known = found.get(unit.operations)
+        if known is None:
+            found[unit.operations] = unit
+        else:
+            mends = tuple(dict.fromkeys((*known.mends, *unit.mends)))
+            rule = known.rule if unit.rule in known.rule else f"{known.rule}, {unit.rule}"
+            found[unit.operations] = known._replace(mends=mends, rule=rule)
+    return list(found.values())
+
+
+def _refusal(finding: Finding, why: str, by_hand: str) -> Refusal:
+    return Refusal(finding.path, finding.line, finding.rule, why, by_hand, (finding.fingerprint,))

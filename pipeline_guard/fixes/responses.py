@@ -1,0 +1,281 @@
+"""What to do about surplus responses: lead them through the trigger, or take them out where no turn asked for them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Literal
+
+from pipeline_guard.checks.responses import canonical_trigger
+from pipeline_guard.findings import Finding
+from pipeline_guard.fixes import comments
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Reroute, Unit
+from pipeline_guard.fixes.payloads import Payload
+from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
+from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
+from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.pipeline.model import Lane, Site
+
+# Causes that no turn of the caller and no tool stands behind.
+UNASKED = frozenset({"timer", "silence", "recovery", "error_retry"})
+_NAMES = {"silence": "a silence timer", "timer": "a timer", "recovery": "a recovery", "error_retry": "a retry"}
+GREETING_LOG = '"[GREETING] Using OpenAI Realtime for greeting (same session, same pipeline)"'
+Safety = Literal["safe", "unsafe"]
+
+
+def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Re-route a response that a turn, a tool or the greeting stands behind; take out any other."""
+    from pipeline_guard.fixes.new_trigger import add_trigger
+
+    site = _site(program, finding)
+    lane = program.lanes.get(finding.lane)
+    if site.trigger in UNASKED and site.cause_here:
+        yield from unasked(program, finding)
+        return
+    trigger = canonical_trigger(lane) if lane is not None else None
+    if lane is None or trigger is None:
+        yield from add_trigger(program, finding)
+        return
+    target = target_of(program, trigger.path, trigger.symbol)
+    if site.role == "primitive":
+        yield _lead_through(program, lane, target, site, finding)
+        return
+    inner = [each for each in lane.sites if _is_primitive_of(each, site.callee)]
+    if not inner:
+        raise CannotRewrite("where it sends was not found", BY_HAND)
+    for each in inner:
+        yield _lead_through(program, lane, target, each, finding)
+
+
+def no_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Add the trigger that several functions stand in for."""
+    from pipeline_guard.fixes.new_trigger import add_trigger
+
+    yield from add_trigger(program, finding)
+
+
+def _is_primitive_of(site: Site, callee: str | None) -> bool:
+    return site.kind == "response_create" and site.role == "primitive" and f"{site.path}:{site.symbol}" == callee
+
+
+def _lead_through(program: Program, lane: Lane, target: Target, site: Site, finding: Finding) -> Unit:
+    operations, safety, why = lead_through(program, lane, target, site)
+    return Unit(tuple(operations), finding.rule, safety, why, (finding.fingerprint,))
+
+
+def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tuple[list[Operation], Safety, str]:
+    """Return what leads one send through the trigger: at its place, else at the calls of its function; and why."""
+    tree = program.tree(site.path)
+    calls = tree.calls_at(site.line, site.column)
+    if not calls:
+        raise CannotRewrite("the call was not found", BY_HAND)
+    payload = payload_at(program, site.path, site.line, site.column)
+    try:
+        call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
+    except CannotRewrite as error:
+        return _at_its_callers(program, lane, target, site, payload, error)
+    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    if site.trigger == "greeting" and site.cause_here:
+        operations += greeting_log(program, site)
+    why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
+    return operations, "safe" if payload.bare else "unsafe", why
+
+
+def _at_its_callers(
+    program: Program, lane: Lane, target: Target, site: Site, payload: Payload, error: CannotRewrite
+) -> tuple[list[Operation], Safety, str]:
+    """Return what takes the send out of a wrapper and has each live caller call the trigger behind it."""
+    tree = program.tree(site.path)
+    call = tree.calls_at(site.line, site.column)[0]
+    function = functions_around(tree, call)[:1]
+    if not function:
+        raise error
+    if payload.response is not None:
+        # What the wrapper's own names hold is not at hand at its callers.
+        payload = Payload(False)
+    removal = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
+    only = is_only_for(tree, function[0], call) and isinstance(removal, NoOpBody)
+    operations: list[Operation] = [removal]
+    calls: list[TriggerCall] = []
+    callers = list(_askers(program, lane, target, f"{site.path}:{site.symbol}", payload, error, 3))
+    for caller, place, made in callers:
+        calls.append(made)
+        operations += made.widening
+        if only and caller.callee == f"{site.path}:{site.symbol}":
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+        else:
+            statement = program.tree(caller.path).statement_of(place)
+            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+        if caller.trigger == "greeting" and caller.cause_here:
+            operations += greeting_log(program, caller)
+    name = site.symbol.rpartition(".")[2]
+    where = "its callers ask" if len(callers) > 1 else "its caller asks"
+    why = f"{name}() no longer sends response.create; {where} through {target.symbol}(){described(calls)}"
+    return operations, "unsafe" if any(each.loses or each.widening for each in calls) else "safe", why
+
+
+def _askers(
+    program: Program, lane: Lane, target: Target, home: str, payload: Payload, error: CannotRewrite, depth: int
+) -> Iterator[tuple[Site, ast.Call, TriggerCall]]:
+    """Yield the live calls of a function behind which the trigger can be called, further up where it is not in reach.
+
+    Raises the error where some live call has no such place.
+    """
+    callers = [
+        each
+        for each in lane.sites
+        if each.kind == "response_create" and each.callee == home and each.context not in ("dormant", "test", "example")
+    ]
+    if not callers or depth == 0:
+        raise error
+    for caller in callers:
+        if caller.trigger in UNASKED:
+            continue
+        tree = program.tree(caller.path)
+        place = _statement_call(tree, caller)
+        try:
+            yield caller, place, trigger_call(program, target, caller.path, place, reason_for(caller), payload)
+        except CannotRewrite:
+            function = functions_around(tree, place)[0]
+            if function.body[-1] is not tree.statement_of(place):
+                raise error from None
+            yield from _askers(program, lane, target, f"{caller.path}:{caller.symbol}", payload, error, depth - 1)
+
+
+def _statement_call(tree: Tree, site: Site) -> ast.Call:
+    """Return a call that is a statement of a coroutine function; raises CannotRewrite for any other."""
+    calls = tree.calls_at(site.line, site.column)
+    if not calls:
+        raise CannotRewrite("a call of it was not found", BY_HAND)
+    statement = tree.statement_of(calls[0])
+    if not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
+        raise CannotRewrite(f"{site.path}:{site.line} calls it where nothing can be awaited", BY_HAND)
+    inner = tree.parents[calls[0]]
+    if not isinstance(statement, ast.Expr) or not isinstance(inner, (ast.Expr, ast.Await)):
+        raise CannotRewrite(f"{site.path}:{site.line} uses what it returns", BY_HAND)
+    return calls[0]
+
+
+def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Take out a response that no turn of the caller asked for."""
+    site = _site(program, finding)
+    lane = program.lanes.get(finding.lane)
+    values = {session.value for session in lane.sessions if session.context != "dormant"} if lane is not None else set()
+    if values == {"no_vad"} and site.trigger in ("timer", "silence"):
+        raise CannotRewrite(
+            "turn detection is off, so this may be what ends the caller's turn",
+            "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
+        )
+    if _answers_a_tool(program, site):
+        raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
+    name = _NAMES.get(site.trigger or "", "something")
+    why = f"{name} asks for a response that no turn of the caller asked for"
+    unit = _removed(program, site, finding, why)
+    if site.trigger in ("recovery", "error_retry") and site.role != "primitive" and not _only_responds(program, site):
+        called = (site.callee or "").rpartition(".")[2].rpartition(":")[2]
+        unit = unit._replace(
+            safety="unsafe", why=f"{why}; what {called}() tells the model beside it is not told either"
+        )
+    yield unit
+
+
+def _only_responds(program: Program, site: Site) -> bool:
+    """Say whether the function that a call leads to does nothing but ask for a response."""
+    path, _, symbol = (site.callee or "").rpartition(":")
+    if path not in program.sources.data:
+        return False
+    for each in program.map.sites():
+        if each.kind == "response_create" and each.role == "primitive" and (each.path, each.symbol) == (path, symbol):
+            tree = program.tree(path)
+            calls = tree.calls_at(each.line, each.column)
+            around = functions_around(tree, calls[0])[:1] if calls else []
+            return bool(around) and is_only_for(tree, around[0], calls[0])
+    return False
+
+
+def _answers_a_tool(program: Program, site: Site) -> bool:
+    """Say whether the statements before a send, in its block, hand the model a tool's output."""
+    tree = program.tree(site.path)
+    calls = tree.calls_at(site.line, site.column)
+    if not calls:
+        return False
+    statement = tree.statement_of(calls[0])
+    if statement not in tree.suites:
+        return False
+    before = [each for each in tree.suites[statement].statements if each.lineno < statement.lineno]
+    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
+    return any(word in tree.text(each) for each in before for word in words)
+
+
+def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Take out a send that nothing reaches today."""
+    from pipeline_guard.fixes.audio import refuse_if_it_is_all
+
+    if _site(program, finding).symbol.rpartition(".")[2] == "trigger_response":
+        raise CannotRewrite("it is the trigger, which nothing calls yet", "lead the other sends through it")
+    lane = program.lanes.get(finding.lane)
+    if lane is not None:
+        refuse_if_it_is_all(lane, "response_create", "ask for a response")
+    yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
+
+
+def _removed(program: Program, site: Site, finding: Finding, why: str) -> Unit:
+    operation = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
+    if isinstance(operation, NoOpCall) and site.role != "primitive":
+        lane = program.lanes.get(finding.lane)
+        trigger = canonical_trigger(lane) if lane is not None else None
+        if trigger is None or site.callee != f"{trigger.path}:{trigger.symbol}":
+            _refuse_callback(program, site)
+    return Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+
+
+def _refuse_callback(program: Program, site: Site) -> None:
+    """Raise where a call hands over a function that does more than respond (``call_later(4, self.recover)``)."""
+    tree = program.tree(site.path)
+    callee_path, _, symbol = (site.callee or "").rpartition(":")
+    name = symbol.rpartition(".")[2]
+    for call in tree.calls_at(site.line, site.column):
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            last = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", "")
+            if last == name and callee_path:
+                raise CannotRewrite(
+                    f"it starts {name}(), which may do other work as well", "take the response out there"
+                )
+
+
+def _site(program: Program, finding: Finding) -> Site:
+    for site in program.sites_at(finding):
+        if site.kind == "response_create":
+            return site
+    raise CannotRewrite("it stands at no call", BY_HAND)
+
+
+def reason_for(site: Site) -> str:
+    """Return the reason that a place gives the trigger: its cause, or its function's name where that is not known."""
+    if site.trigger in (None, "other"):
+        return site.symbol.rpartition(".")[2].strip("_").upper()
+    return str(site.trigger).upper()
+
+
+def greeting_log(program: Program, site: Site) -> Iterator[Insert]:
+    """Yield the contract's log line for the greeting, above the statement at a site, where a logger is at hand."""
+    tree = program.tree(site.path)
+    logger = logger_of(tree)
+    calls = tree.calls_at(site.line, site.column)
+    if logger is None or not calls or program.mentions("[GREETING] Using OpenAI Realtime"):
+        return
+    statement = tree.statement_of(calls[0])
+    if tree.stands_alone(statement):
+        yield Insert(site.path, statement.lineno, (f"{logger}.info({GREETING_LOG})",))
+
+
+FIXERS = {
+    "PG201": outside_trigger,
+    "PG202": no_trigger,
+    "PG303": outside_trigger,
+    "PG207": unasked,
+    "PG208": unasked,
+    "PG215": dormant,
+}
