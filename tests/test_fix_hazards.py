@@ -453,3 +453,30 @@ def test_frames_of_another_form_are_refused(tmp_path: Path) -> None:
     refusal = next(each for each in outcome.refused if each.rule in ("PG101", "PG102"))
     assert "another form" in refusal.why
     assert "b64encode(pcm)" in text_of(outcome)
+
+
+def test_a_client_that_commits_the_audio_itself_gets_no_queue(tmp_path: Path) -> None:
+    """Frames that wait in the queue would reach the server behind the commit, as part of the next turn."""
+    manual = """
+import json
+
+import websockets
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+
+
+@app.websocket("/media")
+async def media(phone: WebSocket):
+    await phone.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as ws:
+        async for frame in phone.iter_json():
+            if frame["event"] == "media":
+                await ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": frame["media"]["payload"]}))
+            elif frame["event"] == "dtmf":
+                await ws.send(json.dumps({"type": "input_audio_buffer.commit"}))
+"""
+    outcome = fixed(tmp_path, {"app.py": manual})
+    refusal = next(each for each in outcome.refused if each.rule == "PG102")
+    assert "commits the audio itself (app.py:17)" in refusal.why
+    assert "realtime_audio_in_queue" not in text_of(outcome)

@@ -6,7 +6,7 @@ import ast
 import textwrap
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline_guard.ratchet.matching import Stage, pair
@@ -113,6 +113,7 @@ expressions = st.recursive(
 @given(expressions, st.integers(0, 3))
 def test_whatever_python_writes_itself_is_the_same_statement(code: str, depth: int) -> None:
     spelt = ast.unparse(ast.parse(code))
+    assume("\n" not in spelt)  # indenting a string of several lines makes it another string
     for _ in range(depth):
         spelt = "if x:\n" + textwrap.indent(spelt, "    ")
     assert at(code, 1).key == at(spelt, depth + 1, 4 * depth + 1).key

@@ -30,7 +30,7 @@ LINES = (
 )
 AGAIN = "לא שמעתי, אפשר לחזור?"
 # Longer than an agent needs to find out that a request or a response was lost (seconds of simulated time).
-_DEAD_AIR = 15.0
+_DEAD_AIR = 18.0
 _ACTIVE_ERROR = "conversation_already_has_active_response"
 
 

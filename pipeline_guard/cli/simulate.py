@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline_guard.certify.record import Entry, Record
+    from pipeline_guard.certify.twilio_simulator import TwilioCall
 
 fault_option = click.option(
     "--fault",
@@ -188,6 +189,11 @@ def simulate_twilio(
         return 1
     finally:
         _write(call.record, record_file)
+    return _judge(console, call, heard)
+
+
+def _judge(console: Console, call: TwilioCall, heard: float) -> int:
+    """Print what the caller made of the call, and return the exit code."""
     console.print(f"\n{call.frames_sent} frames sent, {heard:.1f} s of the agent heard", markup=False)
     for violation in call.violations:
         console.print(f"{violation.at:8.2f}  {violation.code}: {violation.text}", markup=False)
@@ -197,12 +203,12 @@ def simulate_twilio(
 
 
 def _printer(console: Console) -> Callable[[Entry], None]:
-    """Return what prints the record as it grows, without the audio."""
+    """Return what prints the record as it grows, without the audio and what follows each piece of it."""
     arrows = {"received": "agent →", "sent": "→ agent", "note": "       "}
-    quiet = ("media", "input_audio_buffer.append", "response.output_audio.delta")
+    quiet = ("media", "mark", "input_audio_buffer.append")
 
     def show(entry: Entry) -> None:
-        if entry.type not in quiet:
+        if entry.type not in quiet and not entry.type.endswith(".delta"):
             console.print(
                 f"{entry.at:8.2f}  {entry.peer} {arrows[entry.direction]}  {entry.type}{_detail(entry.event)}",
                 markup=False,

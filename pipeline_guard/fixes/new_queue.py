@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from pipeline_guard.pipeline.model import Lane, Sender, Site
 BY_HAND = (
     "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on it here"
 )
+_COMMIT = re.compile(r"input_audio_buffer\.(commit|clear)\b(?!ted)")
 QUEUE, LOOP, TASK = "realtime_audio_in_queue", "audio_sender_loop", "audio_sender_task"
 PIPELINE_LOG = (
     '"[PIPELINE] LIVE AUDIO PIPELINE ACTIVE: Twilio → realtime_audio_in_queue → send_audio_chunk (single path)"'
@@ -63,6 +65,7 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     if frame_at(program, lane, send.site) is None:
         raise CannotRewrite("what it sends need not be audio, and a queue of frames may drop the oldest", BY_HAND)
     around = functions_around(send.tree, send.call)
+    _refuse_commits(program, lane)
     home: ast.AST = (*classes_around(send.tree, send.call)[:1], around[-1])[0]
     if any(isinstance(node, FUNCTIONS) and node.name == LOOP for node in ast.walk(home)):
         raise CannotRewrite(f"there is a {LOOP}() already, but it does not read the queue of this call", BY_HAND)
@@ -73,6 +76,18 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
         operations += _in_handler(program, send, around)
     why = f"the frame goes onto a new {QUEUE}, and one task, {LOOP}(), sends it; a slow socket costs the oldest frame"
     yield Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _refuse_commits(program: Program, lane: Lane) -> None:
+    """Raise where the client ends turns itself: frames still in the queue would come after the commit."""
+    for path in dict.fromkeys(site.path for site in lane.sites if site.context not in ("test", "example")):
+        found = _COMMIT.search(program.source(path).text)
+        if found is not None:
+            line = program.source(path).text.count("\n", 0, found.start()) + 1
+            raise CannotRewrite(
+                f"the client commits the audio itself ({path}:{line}), and frames in the queue would come after it",
+                "send the commit through the same queue, behind the frames",
+            )
 
 
 def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:

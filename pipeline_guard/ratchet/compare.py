@@ -142,8 +142,9 @@ def _finding_stages(
         return same_side and _WEIGHT[new.severity] <= _WEIGHT.get(severities.get(old.rule, "error"), 2)
 
     def rerouted(old: Known, new: Finding) -> bool:
-        """Say whether a send went and a call of the trigger came: only then its reason tells a retry from a turn."""
-        return old.rule == "PG201" and new.rule in _ROOTED and (new.path, new.line) not in sends_itself
+        """Say whether a send went and a call of the trigger came, whose reason tells a retry, or code that is dead."""
+        lesser = new.rule == "PG215" or (new.rule in _ROOTED and (new.path, new.line) not in sends_itself)
+        return old.rule == "PG201" and lesser
 
     def same(key: Callable[[Known | Finding], tuple[str, ...]], **more: Any) -> Stage[Known, Finding]:
         return Stage(key, key, **more)
