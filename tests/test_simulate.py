@@ -117,10 +117,18 @@ def test_what_goes_wrong_is_said_in_a_sentence(
     assert text in captured.out + captured.err
 
 
-def test_the_openai_side_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_openai_side_serves_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals) -> None:
+    """A shell starts what runs in the background deaf to Ctrl-C; the record has to be written all the same."""
     record = tmp_path / "record.jsonl"
     command = [sys.executable, "-m", "pipeline_guard", "simulate", "openai", "--port", "0", "--record", str(record)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONUNBUFFERED": "1"}) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - no threads here
+    ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
 
@@ -130,8 +138,11 @@ def test_the_openai_side_serves_until_it_is_interrupted(tmp_path: Path) -> None:
 
         asyncio.run(ask())
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        process.send_signal(number)
+        try:
+            output, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert "session.created" in output
     assert "session.created" in record.read_text()

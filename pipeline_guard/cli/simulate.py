@@ -108,7 +108,7 @@ def simulate_openai(
         console.print("Ctrl-C ends it.\n", markup=False)
         simulator.record.watch(_printer(console))
         try:
-            await asyncio.Event().wait()
+            await _asked_to_end()
         finally:
             await simulator.__aexit__()
 
@@ -119,6 +119,19 @@ def simulate_openai(
     finally:
         _write(simulator.record, record_file)
     return 0
+
+
+async def _asked_to_end() -> None:
+    """Wait for Ctrl-C or a request to terminate, also where a shell started this in the background, deaf to Ctrl-C."""
+    import asyncio
+    import contextlib
+    import signal
+
+    ended = asyncio.Event()
+    with contextlib.suppress(NotImplementedError):  # Windows: there Ctrl-C arrives as an exception
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
 
 
 @command.command("twilio")
