@@ -120,7 +120,7 @@ def _clears_on_any_end(gate: ResponseGate, event: ev.Done, now: float) -> ev.Act
 
 
 def _believes_any_created(gate: ResponseGate, event: ev.Created, now: float) -> ev.Actions:
-    return ResponseGate._created(gate, ev.Created(event.response_id, gate.requested), now)
+    return ResponseGate._created(gate, ev.Created(event.response_id, gate.pending_response), now)
 
 
 def _sends_again_when_the_deadline_passes(gate: ResponseGate, event: ev.Tick, now: float) -> ev.Actions:
