@@ -480,3 +480,50 @@ async def media(phone: WebSocket):
     refusal = next(each for each in outcome.refused if each.rule == "PG102")
     assert "commits the audio itself (app.py:17)" in refusal.why
     assert "realtime_audio_in_queue" not in text_of(outcome)
+
+
+def test_an_error_that_is_logged_and_passed_over_still_ends_the_wait_for_its_response(tmp_path: Path) -> None:
+    """The bookkeeping stood behind ``if kind == "error": …; continue``: one refusal silenced the agent for good."""
+    logged = """
+import json
+import logging
+
+import websockets
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+logger = logging.getLogger(__name__)
+
+
+class Bridge:
+    def __init__(self, ws):
+        self.ws = ws
+
+    async def greet(self):
+        await self.ws.send(json.dumps({"type": "response.create"}))
+
+    async def answer(self):
+        await self.ws.send(json.dumps({"type": "response.create"}))
+
+    async def read(self):
+        async for raw in self.ws:
+            event = json.loads(raw)
+            kind = event.get("type")
+            if kind == "error":
+                logger.error("error: %s", event)
+                continue
+            if kind == "session.updated":
+                await self.greet()
+            elif kind == "input_audio_buffer.committed":
+                await self.answer()
+
+
+@app.websocket("/media")
+async def media(phone: WebSocket):
+    await phone.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as ws:
+        await Bridge(ws).read()
+"""
+    text = text_of(fixed(tmp_path, {"app.py": logged}))
+    assert "async def trigger_response" in text
+    assert text.index("== self.pending_response") < text.index("continue")

@@ -81,6 +81,7 @@ def _reader(tree: Tree, path: str, function: FunctionNode, tests: list[tuple[ast
     for node, subject in ordered:
         event = _event_of(tree, function, subject)
         statement = _outermost(tree, function, _top_of_chain(tree, node), tree.text(subject))
+        statement = _before_early_exits(tree, statement, tree.text(subject))
         if event is not None and statement is not None and tree.stands_alone(statement):
             return Reader(path, function, statement, tree.text(subject), *event)
     return None
@@ -110,6 +111,26 @@ def _outermost(tree: Tree, function: FunctionNode, statement: ast.stmt | None, s
         if isinstance(above, ast.If) and subject in tree.text(above.test):
             found = _top_of_chain(tree, above.test) or found
     return found
+
+
+def _before_early_exits(tree: Tree, statement: ast.stmt | None, subject: str) -> ast.stmt | None:
+    """Return the first test of the event's type above a statement that lets some event go no further, else itself.
+
+    An error that is logged and passed over (``if kind == "error": …; continue``) may be the refusal of a response.
+    """
+    if statement is None:
+        return None
+    suite = tree.suites[statement].statements
+    first = statement
+    for above in reversed(suite[: suite.index(statement)]):
+        if isinstance(above, (ast.Assign, ast.AnnAssign)):
+            targets = above.targets if isinstance(above, ast.Assign) else [above.target]
+            if any(tree.text(target) == subject for target in targets):
+                break
+        leaves = isinstance(above, ast.If) and isinstance(above.body[-1], (ast.Continue, ast.Return, ast.Break))
+        if leaves and subject in tree.text(above.test):  # type: ignore[attr-defined]
+            first = above
+    return first
 
 
 def _event_of(tree: Tree, function: FunctionNode, subject: ast.expr) -> tuple[str, bool] | None:

@@ -80,7 +80,7 @@ class Judge:
             "commit": commit,
             "date": date,
             "subject": subject,
-            "stopped": bool(comparison.new),
+            "stopped": any(CONFIG.fails(finding.severity) for finding in comparison.new),
             "rules": dict(sorted(Counter(finding.rule for finding in comparison.new).items())),
             "known": len(comparison.known),
             "stale": len(comparison.stale),
