@@ -237,10 +237,13 @@ def _answer_check(counts: Sequence[int], *, cut: bool) -> Check:
 
 def _dead_air_check(turns: Sequence[TurnFacts], responses: Sequence[ResponseFacts]) -> Check:
     """A turn that only the next turn's response covers was answered, but the caller sat in silence until then."""
-    waits = [
-        response.requested_at - turn.at for turn in turns for response in responses if turn.item_id in response.covers
+    # In a later session a turn stands as history; its answer is the first response that covers it.
+    answers = [
+        (turn, min(response.requested_at for response in responses if turn.item_id in response.covers))
+        for turn in turns
+        if any(turn.item_id in response.covers for response in responses)
     ]
-    longest = max(waits, default=0.0)
+    longest = max((answered - turn.at for turn, answered in answers), default=0.0)
     return Check("no dead air", longest <= _DEAD_AIR, f"at most {longest:.1f} s from a turn to its response's request")
 
 
