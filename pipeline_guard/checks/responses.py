@@ -127,6 +127,19 @@ def _against_declaration(lane: Lane, turns: list[Site]) -> Iterator[Draft]:
             )
 
 
+def idle_timeout(lane: Lane) -> Iterator[Draft]:
+    """PG212: the session's settings make the server speak into a silence."""
+    timed = {(s.path, s.line): s.idle_timeout for s in lane.sessions if s.idle_timeout and s.context not in QUIET}
+    for site in lane.sites:
+        if site.kind == "auto_response" and site.role is None and (site.path, site.line) in timed:
+            seconds = (timed[site.path, site.line] or 0) / 1000
+            yield at_site(
+                site,
+                f"idle_timeout_ms is set: after {seconds:g} s of silence the server commits it and creates a response "
+                "by itself, which no trigger asked for and no guard holds back. Leave it out.",
+            )
+
+
 def dormant_response_path(lane: Lane) -> Iterator[Draft]:
     """PG215: code that could still create a response if something called it or a flag were flipped."""
     yield from dormant(lane, "response_create", "create a response")
@@ -197,5 +210,6 @@ CHECKS = {
     "PG207": timer_trigger,
     "PG208": recovery_trigger,
     "PG211": both_create,
+    "PG212": idle_timeout,
     "PG215": dormant_response_path,
 }

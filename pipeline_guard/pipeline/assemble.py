@@ -256,6 +256,7 @@ class Assembler:
             value=config.value,  # type: ignore[arg-type]
             text_only=config.text_only,
             one_tool=config.one_tool,
+            idle_timeout=config.idle_timeout,
         )
 
     def _config_context(self, config: Config) -> Context:

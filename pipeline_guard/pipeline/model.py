@@ -284,7 +284,8 @@ class Aid(msgspec.Struct, frozen=True, kw_only=True):
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A session configuration and what it says about server-created responses; ``text_only``: it asks for no audio.
 
-    ``one_tool`` says that it turns parallel tool calls off.
+    ``one_tool`` says that it turns parallel tool calls off; ``idle_timeout`` is the silence in ms after which it lets
+    the server speak by itself, None where it lets it not.
     """
 
     symbol: str
@@ -295,6 +296,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     value: AutoResponse
     text_only: bool = False
     one_tool: bool = False
+    idle_timeout: int | None = None
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ class Config:
     ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
     ``partial`` says that it leaves turn detection and formats alone: beside a full configuration it decides nothing.
     ``text_only`` says that the session answers in text, so that something else has to speak; ``one_tool`` that it calls
-    one tool at a time.
+    one tool at a time; ``idle_timeout`` is the silence in ms after which the server speaks by itself.
     """
 
     func: Func
@@ -61,6 +61,7 @@ class Config:
     partial: bool = False
     text_only: bool = False
     one_tool: bool = False
+    idle_timeout: int | None = None
 
 
 class SessionReader:
@@ -104,7 +105,8 @@ class SessionReader:
         silent = all(self._is_text_only(session) for session in sessions)
         config = self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
         single = any(self._calls_one_tool(session) for session in sessions)
-        yield replace(config, partial=partial, text_only=silent, one_tool=single)
+        idle = next((ms for session in sessions if (ms := self._idle_timeout(session)) is not None), None)
+        yield replace(config, partial=partial, text_only=silent, one_tool=single, idle_timeout=idle)
         if not partial:
             yield from self._elsewhere(sink, sessions)
 
@@ -165,6 +167,15 @@ class SessionReader:
         """Say whether settings turn parallel tool calls off."""
         values = field_values(self.evaluator, session, "parallel_tool_calls")
         return bool(values) and all(isinstance(v, Literal) and v.value is False for v in values)
+
+    def _idle_timeout(self, session: Value) -> int | None:
+        """Return ``idle_timeout_ms`` of the turn detection, in ms, where it is certain to be set."""
+        for detection in self._turn_detection(session)[0]:
+            given = self.evaluator.settled(field_values(self.evaluator, detection, "idle_timeout_ms"))
+            times = [v.value for v in given if isinstance(v, Literal) and type(v.value) in (int, float)]
+            if times and len(times) == len(given) and all(times):
+                return int(times[0])  # type: ignore[arg-type]
+        return None
 
     # -- what settings say
 
