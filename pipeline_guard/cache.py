@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 FOLDER_VARIABLE = "PIPELINE_GUARD_CACHE_DIR"
@@ -123,6 +124,7 @@ def open_cache(scanned: Path) -> Cache | None:
     return Cache(real)
 
 
+@lru_cache(maxsize=1)
 def code_version() -> bytes:
     """Return what tells this very tool from any other: its own files, as they are on disk, and the Python it runs on.
 

@@ -8,10 +8,17 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pipeline_guard.cache import Cache
 
 ReadFile = Callable[[str], bytes]
 
+_KIND = "statements"
+_decode = msgspec.msgpack.Decoder(dict[str, tuple[str, str]]).decode
 _DIGITS = 12
 _SHOWN = 100
 _OWN_COMMENT = re.compile(r"\s#\s*pipeline-guard:.*", re.IGNORECASE)
@@ -33,11 +40,15 @@ class Statements:
     """Finds the statements at places of files; each file is read and parsed once.
 
     ``found`` holds those found so far by path, line and column.  ``read`` returns the content of a file by its path
-    relative to the root, and raises ``OSError`` where there is none.
+    relative to the root, and raises ``OSError`` where there is none.  With a ``cache``, places of the same file that an
+    earlier run asked for need no parsing; :meth:`keep` stores those of this one.
     """
 
-    def __init__(self, read: ReadFile) -> None:
+    def __init__(self, read: ReadFile, cache: Cache | None = None) -> None:
         self.read = read
+        self.cache = cache
+        self._known: dict[str, dict[str, tuple[str, str]]] = {}
+        self._news: set[str] = set()
         self._lines: dict[str, list[str]] = {}
         self._trees: dict[str, ast.Module | None] = {}
         self.found: dict[tuple[str, int, int], Statement] = {}
@@ -49,8 +60,38 @@ class Statements:
         """
         key = (path, line, column)
         if key not in self.found:
-            self.found[key] = self._statement(path, line, column, end_line or line)
+            known = self._stored(path)
+            place = f"{line}:{column}:{end_line or line}"
+            if place not in known:
+                known[place] = self._statement(path, line, column, end_line or line)
+                self._news.add(path)
+            self.found[key] = Statement(*known[place])
         return self.found[key]
+
+    def keep(self) -> None:
+        """Store what was found in this run for the next one."""
+        if self.cache is not None:
+            for path in self._news:
+                self.cache.put(_KIND, self._key(path), msgspec.msgpack.encode(self._known[path]))
+            self._news.clear()
+
+    def _stored(self, path: str) -> dict[str, tuple[str, str]]:
+        """Return the statements of a file by "line:column:end", as far as an earlier run asked for them."""
+        if path not in self._known:
+            stored = self.cache.get(_KIND, self._key(path)) if self.cache is not None else None
+            try:
+                self._known[path] = _decode(stored) if stored is not None else {}
+            except msgspec.DecodeError:
+                self._known[path] = {}  # written by something else than this tool
+        return self._known[path]
+
+    def _key(self, path: str) -> str:
+        from pipeline_guard.cache import code_version, content_key
+
+        try:
+            return content_key(code_version(), self.read(path))
+        except OSError:
+            return content_key(code_version(), b"", path.encode("utf-8", "surrogatepass"))
 
     def _statement(self, path: str, line: int, column: int, end_line: int) -> Statement:
         tree = self._tree(path)

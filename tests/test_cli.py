@@ -57,7 +57,7 @@ class Core:
             raise self.error
         return self.map
 
-    def run_checks(self, _map: PipelineMap, _config: Config) -> list[Finding]:
+    def run_checks(self, _map: PipelineMap, _config: Config, _statements: object = None) -> list[Finding]:
         return self.findings
 
 

@@ -98,7 +98,7 @@ def command(
     target = resolve_target(paths, "check", config_file)
     config = settings_for(target, config_file, select, ignore, fail_on)
     pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
-    everywhere = find_problems(pipeline_map, config)
+    everywhere = find_problems(pipeline_map, config, use_cache=not no_cache)
     compared: Compared | None = None
     if baseline_file is not None or since is not None:
         from pipeline_guard.cli.ratchet import compare

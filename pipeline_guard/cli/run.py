@@ -82,11 +82,23 @@ def find_files(target: Target, config: Config) -> Discovery:
     return found
 
 
-def find_problems(pipeline_map: PipelineMap, config: Config) -> list[Finding]:
-    """Return the findings of every selected rule, ordered by place."""
+def find_problems(pipeline_map: PipelineMap, config: Config, *, use_cache: bool = False) -> list[Finding]:
+    """Return the findings of every selected rule, ordered by place.
+
+    With ``use_cache``, files whose findings are known from earlier runs are not parsed again.
+    """
     from pipeline_guard.checks import run_checks
 
-    return run_checks(pipeline_map, config)
+    if not use_cache:
+        return run_checks(pipeline_map, config)
+    from pipeline_guard.cache import open_cache
+    from pipeline_guard.checks.report import read_below
+    from pipeline_guard.statements import Statements
+
+    statements = Statements(read_below(pipeline_map.root), open_cache(Path(pipeline_map.root)))
+    findings = run_checks(pipeline_map, config, statements)
+    statements.keep()
+    return findings
 
 
 def refuse_unmet_declarations(pipeline_map: PipelineMap, config: Config) -> None:
