@@ -20,7 +20,7 @@ from pipeline_guard.toml_files import TomlError, read_toml
 
 _KINDS = ("audio_send", "response_create", "response_cancel", "audio_commit", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
-    "event": frozenset({"type", "kind", "content", "classes"}),
+    "event": frozenset({"type", "kind", "content", "classes", "never"}),
     "connection": frozenset({"name", "paths", "names", "calls", "modules", "receivers", "provider"}),
     "wrapper": frozenset({"class", "keyword"}),
     "settings": frozenset({"paths", "keywords", "inside", "constructor_keyword"}),
@@ -54,12 +54,16 @@ _KEYS: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Event:
-    """A typed client event and what handing it to a transport means."""
+    """A typed client event and what handing it to a transport means.
+
+    ``never`` are fields that it never has: with one of them it is another API's event of the same type.
+    """
 
     type: str
     kind: str
     content: str | None = None
     classes: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,13 @@ class Vocabulary:
                     raise ConfigError(f"{source}: [[{name}]] is incomplete or of the wrong type: {error}.") from None
 
     def _add_event(self, entry: Mapping[str, Any]) -> None:
-        event = Event(entry["type"], _kind(entry), entry.get("content"), tuple(entry.get("classes", ())))
+        event = Event(
+            entry["type"],
+            _kind(entry),
+            entry.get("content"),
+            tuple(entry.get("classes", ())),
+            tuple(entry.get("never", ())),
+        )
         self.events.setdefault(event.type, []).append(event)
 
     def _add_connection(self, entry: Mapping[str, Any]) -> None:

@@ -107,6 +107,8 @@ class EventReader:
                     typed.append(Typed(event, value))
 
     def _has_content(self, event: Event, value: Value) -> bool:
+        if isinstance(value, Mapping) and any(name in value.entries for name in event.never):
+            return False
         return event.content is None or mentions(self.evaluator, value, event.content)
 
 
