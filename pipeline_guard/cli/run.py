@@ -92,10 +92,10 @@ def find_problems(pipeline_map: PipelineMap, config: Config, *, use_cache: bool 
     if not use_cache:
         return run_checks(pipeline_map, config)
     from pipeline_guard.cache import open_cache
-    from pipeline_guard.checks.report import read_below
     from pipeline_guard.statements import Statements
 
-    statements = Statements(read_below(pipeline_map.root), open_cache(Path(pipeline_map.root)))
+    root = Path(pipeline_map.root)
+    statements = Statements(lambda path: (root / path).read_bytes(), open_cache(root))
     findings = run_checks(pipeline_map, config, statements)
     statements.keep()
     return findings
