@@ -8,6 +8,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -27,6 +28,11 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _SUITES = frozenset({"body", "orelse", "finalbody", "handlers", "cases"})
 # What differs between versions of Python, or in spelling alone (``u"…"``), and says nothing about the code.
 _SPELLING = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params", "decorator_list", "str"})
+
+
+def read_below(root: str) -> ReadFile:
+    """Return a reader of files by their path relative to a folder."""
+    return lambda path: (Path(root) / path).read_bytes()
 
 
 class Statement(NamedTuple):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline_guard.checks import run_checks
-from pipeline_guard.checks.report import read_below
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import discover
 from pipeline_guard.findings import Finding
@@ -18,7 +17,7 @@ from pipeline_guard.pipeline.model import PipelineMap
 from pipeline_guard.ratchet.compare import Comparison, compare
 from pipeline_guard.ratchet.record import record
 from pipeline_guard.ratchet.state import Baseline
-from pipeline_guard.statements import Statements
+from pipeline_guard.statements import Statements, read_below
 
 HEAD = """
 import asyncio

@@ -18,12 +18,12 @@ from pipeline_guard.checks import (
     turns,
     voices,
 )
-from pipeline_guard.checks.report import Draft, Reporter, read_below
+from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Lane, PipelineMap
 from pipeline_guard.rulebook import load_rules
-from pipeline_guard.statements import Statements
+from pipeline_guard.statements import Statements, read_below
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
 LANE_CHECKS: dict[str, LaneCheck] = {

@@ -15,7 +15,7 @@ from pipeline_guard.findings import Finding, Fix
 from pipeline_guard.fix_kinds import FIX_KINDS
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
-from pipeline_guard.statements import ReadFile, Statements
+from pipeline_guard.statements import Statements
 
 
 class Draft(NamedTuple):
@@ -118,8 +118,3 @@ def fingerprint(finding: Finding, seen: dict[str, int]) -> str:
     count = seen.get(base, 0)
     seen[base] = count + 1
     return hashlib.blake2b(f"{base}\0{count}".encode(), digest_size=8).hexdigest()
-
-
-def read_below(root: str) -> ReadFile:
-    """Return a reader of files by their path relative to a folder."""
-    return lambda path: (Path(root) / path).read_bytes()

@@ -38,9 +38,8 @@ class Checked(NamedTuple):
 def check_tree(target: Target, config: Config, *, show_progress: bool, use_cache: bool) -> Checked:
     """Analyse and check the target's root."""
     from pipeline_guard.checks import run_checks
-    from pipeline_guard.checks.report import read_below
     from pipeline_guard.cli.run import build_map
-    from pipeline_guard.statements import Statements
+    from pipeline_guard.statements import Statements, read_below
 
     pipeline_map = build_map(target, config, show_progress=show_progress, use_cache=use_cache)
     statements = Statements(read_below(pipeline_map.root))
@@ -59,12 +58,11 @@ def compare(
 
     What a suppression answers for comes along, marked as such.
     """
-    from pipeline_guard.checks.report import read_below
     from pipeline_guard.git_history import Repository
     from pipeline_guard.ratchet.compare import compare as compare_with
     from pipeline_guard.ratchet.compared import Compared
     from pipeline_guard.ratchet.store import read_baseline
-    from pipeline_guard.statements import Statements
+    from pipeline_guard.statements import Statements, read_below
 
     repository = Repository(str(target.root))
     update = None

@@ -92,10 +92,9 @@ def find_problems(pipeline_map: PipelineMap, config: Config, *, use_cache: bool 
     if not use_cache:
         return run_checks(pipeline_map, config)
     from pipeline_guard.cache import open_cache
-    from pipeline_guard.statements import Statements
+    from pipeline_guard.statements import Statements, read_below
 
-    root = Path(pipeline_map.root)
-    statements = Statements(lambda path: (root / path).read_bytes(), open_cache(root))
+    statements = Statements(read_below(pipeline_map.root), open_cache(Path(pipeline_map.root)))
     findings = run_checks(pipeline_map, config, statements)
     statements.keep()
     return findings
