@@ -153,7 +153,7 @@ class AnswerReader:
             if any(sink.provider == "openai" for sink in hop.sinks):
                 judged.add((hop.func, hop.line, hop.column))
             elif hop.sink is not None:
-                sinks.append(replace(hop.sink, kind=ANSWER))
+                sinks.append(replace(hop.sink, kind=ANSWER, note="response.create"))
         if not sinks:
             return ()
         found = Chains(self.graph, self.reach, self.queues, self.vocabulary, set()).build(sinks)

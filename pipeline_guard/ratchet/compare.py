@@ -123,7 +123,8 @@ def _paths(baseline: Baseline) -> set[str]:
     places += [place for lane in baseline.lanes for place in (lane.trigger, lane.sender) if place is not None]
     return {
         *(known.path for known in baseline.findings),
-        *(mark.path for mark in (*baseline.sites, *baseline.answers)),
+        *(mark.path for mark in baseline.sites),
+        *(mark.path for mark in baseline.answers),
         *(place.rpartition(":")[0] for place in places),
     }
 
