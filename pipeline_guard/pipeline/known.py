@@ -16,7 +16,7 @@ from pipeline_guard.program.sources import Sources, read_sources
 
 _KIND = "maps"
 # Settings that decide which findings are wanted and how grave they are.
-_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on"})
+_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on", "baseline"})
 _encode = msgspec.msgpack.Encoder().encode
 
 

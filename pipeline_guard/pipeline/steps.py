@@ -10,6 +10,7 @@ from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
+from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
 from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.assemble import Assembler
 from pipeline_guard.pipeline.beside import Beside
@@ -122,4 +123,9 @@ def _analyse(
         analysed=analysed,
         set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
     )
-    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)
+    answered = AnswerFinder(graph, vocabulary, finder.transports).run()
+    responses = [hop for hop in hops if hop.kind == "response_create"]
+    answers = AnswerReader(graph, reach, queues, vocabulary, apps).read(answered, responses)
+    return PipelineMap(
+        root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks, answers=answers
+    )
