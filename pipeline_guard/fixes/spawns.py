@@ -162,9 +162,9 @@ def _loads(tree: Tree, statement: ast.stmt, target: ast.Name | ast.Attribute) ->
                 yield node
         return
     for each in tree.parents:
-        if isinstance(each, ast.Attribute) and each.attr == target.attr and each is not target:
-            if not isinstance(each.ctx, ast.Store):
-                yield each
+        same = isinstance(each, ast.Attribute) and each.attr == target.attr
+        if same and isinstance(each, ast.Attribute) and not isinstance(each.ctx, ast.Store):
+            yield each
 
 
 def _use(tree: Tree, load: ast.expr) -> str:
