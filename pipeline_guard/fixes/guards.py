@@ -39,12 +39,14 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
 
     tree = program.tree(trigger.path)
-    function, own = _method(tree, trigger)
+    function, own = trigger_method(tree, trigger)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
-    owner, init = _room(
-        tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked")
-    )
+    kept = trigger.gate.marker if trigger.gate.set_on_created else None
+    if kept is not None and not kept.endswith("_id"):
+        raise CannotRewrite(f"what {kept} holds is not known", BY_HAND)
+    names = ("pending_response", "deferred_response", "responses_asked")
+    owner, init = _room(tree, function, names if kept else ("active_response_id", *names))
     reader = main_reader(
         {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
     )
@@ -55,15 +57,18 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         raise CannotRewrite(f"{trigger.symbol}() takes no reason that the guard could log", BY_HAND)
     operations, logger = need(program, trigger.path, logger=True)
     lines: list[str] = []
-    for marker in (f"{own}.active_response_id", f"{own}.pending_response"):
+    for marker in (f"{own}.{kept or 'active_response_id'}", f"{own}.pending_response"):
         lines += [f"if {marker} is not None:", *(f"    {line}" for line in warning(logger, marker)), "    return"]
     operations += [
         Insert(
-            trigger.path, first_line(init), state_lines(self_name(init) or "self", ("deferred_response",)), end=True
+            trigger.path,
+            first_line(init),
+            state_lines(self_name(init) or "self", ("deferred_response", *(["active_response_id"] if kept else []))),
+            end=True,
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
-        bookkeeping(reader, f"{receiver}.", None, None),
+        bookkeeping(reader, f"{receiver}.", kept, None),
     ]
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
@@ -94,7 +99,7 @@ def _marked(tree: Tree, path: str, send: ast.Call, event: ast.Dict, own: str) ->
             ),
             ("except BaseException:", f"    {mark} = None", "    raise"),
         ),
-        _replace(tree, path, value, f'{tree.text(value)}, "event_id": {mark}'),
+        replaced(tree, path, value, f'{tree.text(value)}, "event_id": {mark}'),
     )
 
 
@@ -108,8 +113,8 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     if not gate.set_on_created or len(gate.checks) != 1 or len(trigger.sites) != 1:
         raise CannotRewrite("what the guard asks does not follow the server's events in one place", BY_HAND)
     tree = program.tree(trigger.path)
-    function, own = _method(tree, trigger)
-    check = _early_return(tree, function, gate.checks[0].line)
+    function, own = trigger_method(tree, trigger)
+    check = early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
     _, init = _room(tree, function, ("pending_response", "responses_asked"))
@@ -127,7 +132,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
             ),
             end=True,
         ),
-        _replace(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
+        replaced(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
         *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix)),
     )
@@ -135,7 +140,8 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))
 
 
-def _method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
+def trigger_method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
+    """Return a trigger's function and what it calls its instance; raises where it is no coroutine method."""
     function = tree.function_at(trigger.line)
     own = self_name(function) if function is not None and "." in trigger.symbol else None
     if (
@@ -147,7 +153,8 @@ def _method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
     return function, own
 
 
-def _early_return(tree: Tree, function: FunctionNode, line: int) -> ast.If:
+def early_return(tree: Tree, function: FunctionNode, line: int) -> ast.If:
+    """Return the guard of a trigger: an ``if`` at a line that ends in ``return``; raises where it is anything else."""
     for statement in tree.statements_of(function):
         if not isinstance(statement, ast.If) or statement.lineno != line or statement.orelse:
             continue
@@ -227,7 +234,7 @@ def _grouped(node: ast.expr, text: str) -> str:
     return text if isinstance(node, (ast.Compare, ast.Attribute, ast.Name, ast.Call)) else f"({text})"
 
 
-def _replace(tree: Tree, path: str, node: ast.expr, code: str) -> Substitute:
+def replaced(tree: Tree, path: str, node: ast.expr, code: str) -> Substitute:
     end_line: int = node.end_lineno or node.lineno
     end = tree.end(node) - tree.source.line_start(end_line) + 1
     return Substitute(path, node.lineno, tree.column(node), end_line, end, code)

@@ -115,7 +115,7 @@ def _sending(program: Program, site: Site) -> Sending | None:
         text = tree.text(call.func)
         names = frozenset(node.id for node in ast.walk(call.func) if isinstance(node, ast.Name))
         return Sending(site, tree, call, around[0], (text,), names, True)
-    event = _event_node(call)
+    event = event_node(call)
     if event is None:
         return None
     text, start = tree.text(call), tree.start(call)
@@ -132,7 +132,7 @@ def _sending(program: Program, site: Site) -> Sending | None:
     return Sending(site, tree, call, around[0], lines, names, False)
 
 
-def _event_node(call: ast.Call) -> ast.expr | None:
+def event_node(call: ast.Call) -> ast.expr | None:
     """Return the part of a send that is the event: a dict, or the one name handed over."""
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     for argument in arguments:

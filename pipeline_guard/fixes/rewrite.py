@@ -313,7 +313,7 @@ class Rewriter:
         """Return replacements with one more, which indents a statement as the others leave it."""
         statement = self.tree.statement_at(operation.line)
         assert statement is not None
-        first, last = first_line(statement), statement.end_lineno or statement.lineno
+        first, last = first_line(statement), operation.last or statement.end_lineno or statement.lineno
         newline, indentation, unit = self.source.newline_near(first), self.tree.indentation(first), self.tree.unit
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
         inside = [each for each in others if start <= each.start and each.end <= end and start != each.end]
