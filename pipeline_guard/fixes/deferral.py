@@ -70,7 +70,7 @@ def answered_later(program: Program, trigger: Trigger) -> list[Operation]:
     remark = "  # what to ask for once the active response is over"
     return [
         Insert(trigger.path, first_line(init), (f"{self_name(init) or 'self'}.{_KEPT} = None{remark}",), end=True),
-        _asked_again(program, trigger, owner),
+        _asked_again(program, trigger, owner, isinstance(function, ast.AsyncFunctionDef)),
     ]
 
 
@@ -90,7 +90,7 @@ def _keeps_something(guard: ast.If, own: str) -> bool:
     )
 
 
-def _asked_again(program: Program, trigger: Trigger, owner: ast.ClassDef) -> Insert:
+def _asked_again(program: Program, trigger: Trigger, owner: ast.ClassDef, awaits: bool) -> Insert:
     """Return the lines behind the clearing of the marker that ask for what was deferred."""
     for step in trigger.gate.clears:
         tree = program.tree(step.path)
@@ -100,13 +100,13 @@ def _asked_again(program: Program, trigger: Trigger, owner: ast.ClassDef) -> Ins
             continue
         reader = _reader_at(program, tree, step.path, clear)
         receiver = receiver_at(program, trigger.path, owner, reader) if reader is not None else None
-        if reader is None or receiver is None or not isinstance(reader.function, ast.AsyncFunctionDef):
+        if reader is None or receiver is None or (awaits and not isinstance(reader.function, ast.AsyncFunctionDef)):
             continue
         name = trigger.symbol.rpartition(".")[2]
         lines = (
             f"if {receiver}.{_KEPT} is not None:",
             f"    waiting, {receiver}.{_KEPT} = {receiver}.{_KEPT}, None",
-            f"    await {receiver}.{name}(*waiting)",
+            f"    {'await ' if awaits else ''}{receiver}.{name}(*waiting)",
         )
         last = branch[-1]
         leaves = isinstance(last, (ast.Continue, ast.Return, ast.Break))

@@ -85,7 +85,7 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
         call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
-    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code, target.awaits), *call.widening]
     if site.trigger == "greeting" and site.cause_here:
         operations += greeting_log(program, site)
     why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
@@ -113,10 +113,11 @@ def _at_its_callers(
         calls.append(made)
         operations += made.widening
         if only and caller.callee == f"{site.path}:{site.symbol}":
-            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code, target.awaits))
         else:
             statement = program.tree(caller.path).statement_of(place)
-            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+            asks = f"await {made.code}" if target.awaits else made.code
+            operations.append(Insert(caller.path, statement.lineno, (asks,), after=True))
         if caller.trigger == "greeting" and caller.cause_here:
             operations += greeting_log(program, caller)
     name = site.symbol.rpartition(".")[2]
@@ -143,7 +144,7 @@ def _askers(
         if caller.trigger in UNASKED:
             continue
         tree = program.tree(caller.path)
-        place = _statement_call(tree, caller)
+        place = _statement_call(tree, caller, target.awaits)
         try:
             yield caller, place, trigger_call(program, target, caller.path, place, reason_for(caller), payload)
         except CannotRewrite:
@@ -153,13 +154,13 @@ def _askers(
             yield from _askers(program, lane, target, f"{caller.path}:{caller.symbol}", payload, error, depth - 1)
 
 
-def _statement_call(tree: Tree, site: Site) -> ast.Call:
-    """Return a call that is a statement of a coroutine function; raises CannotRewrite for any other."""
+def _statement_call(tree: Tree, site: Site, awaits: bool) -> ast.Call:
+    """Return a call that is a statement (of a coroutine function, where it ``awaits``); raises CannotRewrite."""
     calls = tree.calls_at(site.line, site.column)
     if not calls:
         raise CannotRewrite("a call of it was not found", BY_HAND)
     statement = tree.statement_of(calls[0])
-    if not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
+    if awaits and not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
         raise CannotRewrite(f"{site.path}:{site.line} calls it where nothing can be awaited", BY_HAND)
     inner = tree.parents[calls[0]]
     if not isinstance(statement, ast.Expr) or not isinstance(inner, (ast.Expr, ast.Await)):

@@ -25,7 +25,7 @@ from pipeline_guard.fixes.edits import (
     Wrap,
     splice,
 )
-from pipeline_guard.fixes.effects import kept_effects
+from pipeline_guard.fixes.effects import kept_effects, spins_without
 from pipeline_guard.fixes.elements import taken_element
 from pipeline_guard.fixes.source import Source, lines_of
 from pipeline_guard.fixes.tree import Tree, first_line, is_docstring
@@ -49,6 +49,8 @@ class Rewriter:
         """Take in one operation; raises CannotRewrite and then nothing of it is taken in."""
         if isinstance(operation, NoOpCall):
             statement = self._statement_of_call(operation)
+            if spins_without(self.tree, statement):
+                raise CannotRewrite("the loop around it would wait for nothing any more", "take the loop out with it")
             self._mark(statement, operation.comment)
         elif isinstance(operation, Reroute):
             self._reroute(operation)
