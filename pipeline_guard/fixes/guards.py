@@ -46,7 +46,8 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     if kept is not None and not kept.endswith("_id"):
         raise CannotRewrite(f"what {kept} holds is not known", BY_HAND)
     names = ("pending_response", "deferred_response", "responses_asked")
-    owner, init = _room(tree, function, names if kept else ("active_response_id", *names))
+    declared = kept is not None or _is_only_declared(tree, function, "active_response_id")
+    owner, init = _room(tree, function, names if declared else ("active_response_id", *names))
     reader = main_reader(
         {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
     )
@@ -63,7 +64,9 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         Insert(
             trigger.path,
             first_line(init),
-            state_lines(self_name(init) or "self", ("deferred_response", *(["active_response_id"] if kept else []))),
+            state_lines(
+                self_name(init) or "self", ("deferred_response", *(["active_response_id"] if declared else []))
+            ),
             end=True,
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
@@ -72,6 +75,18 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     ]
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _is_only_declared(tree: Tree, function: FunctionNode, name: str) -> bool:
+    """Say whether the class of a trigger sets an attribute to None in its constructor, and nothing else with it."""
+    found = method_around(tree, function)
+    nodes = (
+        [node for node in ast.walk(found[0]) if isinstance(node, ast.Attribute) and node.attr == name]
+        if found is not None
+        else []
+    )
+    above = tree.parents[nodes[0]] if len(nodes) == 1 else None
+    return isinstance(above, (ast.Assign, ast.AnnAssign)) and getattr(above.value, "value", 0) is None
 
 
 def _room(tree: Tree, function: FunctionNode, names: tuple[str, ...]) -> tuple[ast.ClassDef, ast.FunctionDef]:
@@ -224,7 +239,7 @@ def _followed(reader: Reader, prefix: str, active: str | None) -> tuple[str, ...
     )
     return (
         f'if {reader.kind} == "response.created":',
-        *([f"    {prefix}{active} = {_identity(reader)}"] if active else []),
+        *([f"    {prefix}{active} = {identity(reader)}"] if active else []),
         f"    {prefix}pending_response = None",
         f'elif {reader.kind} == "error" and {refused} == {prefix}pending_response:',
         f"    {prefix}pending_response = None  # refused: no response.created will come",
@@ -232,7 +247,8 @@ def _followed(reader: Reader, prefix: str, active: str | None) -> tuple[str, ...
     )
 
 
-def _identity(reader: Reader) -> str:
+def identity(reader: Reader) -> str:
+    """Return the expression for the id of the response that an event speaks of."""
     return f"{reader.event}.response.id" if reader.typed else f'{reader.event}["response"]["id"]'
 
 
@@ -273,9 +289,8 @@ def cleared_elsewhere(program: Program, finding: Finding) -> Iterator[Unit]:
     )
     if reader is None:
         raise CannotRewrite("the event is not at hand here", BY_HAND)
-    identity = _identity(reader)
     marker = tree.text(statement.targets[0])
-    wrap = Wrap(finding.path, statement.lineno, (f"if {identity} == {marker}:",), ())
+    wrap = Wrap(finding.path, statement.lineno, (f"if {identity(reader)} == {marker}:",), ())
     why = f"{marker} is cleared by the end of its own response only"
     yield Unit((wrap,), finding.rule, "unsafe", why, (finding.fingerprint,))
 

@@ -19,10 +19,10 @@ from pipeline_guard.fixes.verify import complaint_about
 MAX_ROUNDS = 12
 _ONE_PER_PIECE = frozenset({"PG105", "PG215", "PG304", "PG405"})
 # What a finding hides: a guard is judged where there is one, and what goes past a trigger where it sends.
-_HIDES = {"PG203": ("PG204", "PG206"), "PG217": ("PG201", "PG204", "PG206", "PG303")}
+_HIDES = {"PG203": ("PG204", "PG206"), "PG205": ("PG206",), "PG217": ("PG201", "PG204", "PG206", "PG303")}
 # Fixes that others build upon: those wait until these are made.
-_FIRST = ({"PG107"}, {"PG203", "PG204", "PG206"}, {"PG209", "PG214"})
-_SECOND = ({"PG101", "PG102"}, {"PG209", "PG214", "PG219"}, {"PG219"})
+_FIRST = ({"PG107"}, {"PG203", "PG204", "PG206"}, {"PG209", "PG214"}, {"PG205"})
+_SECOND = ({"PG101", "PG102"}, {"PG209", "PG214", "PG219"}, {"PG219"}, {"PG204"})
 
 
 class Done(NamedTuple):
