@@ -204,6 +204,19 @@ def test_one_of_several_tasks_goes_out_of_the_list(tmp_path: Path, case: str) ->
     assert function == GONE
 
 
+def test_a_task_that_is_put_among_others_is_not_put_there(tmp_path: Path) -> None:
+    start = """
+        tasks = []
+        tasks.append(asyncio.create_task(self.other()))
+        tasks.append(asyncio.create_task(self.nudge()))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    """
+    first, function = fixed(tmp_path, start, LOOP)
+    kept = textwrap.dedent(start).strip()
+    assert first == kept.replace("tasks.append(asyncio.create_task(self.nudge()))", comments.RESPONSE)
+    assert function == GONE
+
+
 def test_a_result_with_a_place_of_its_own_stays(tmp_path: Path) -> None:
     start = "first, second = await asyncio.gather(self.nudge(), self.other())"
     first, _ = fixed(tmp_path, start, LOOP)

@@ -50,6 +50,14 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
     return _merged(units), refusals
 
 
+def can_be_mended(program: Program, finding: Finding) -> bool:
+    """Say whether the fixer of a finding knows what to do about it."""
+    try:
+        return any(True for _ in FIXERS[finding.rule](program, finding))
+    except (CannotRewrite, Unreadable, SyntaxError, KeyError):
+        return False
+
+
 def _with_spawns(program: Program, unit: Unit) -> Unit:
     """Return a unit that also takes away what starts the functions that it empties."""
     starts: list[Operation] = []

@@ -10,7 +10,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Refusal, Replacement, Unit, splice
 from pipeline_guard.fixes.orphans import orphaned_imports
-from pipeline_guard.fixes.plan import plan
+from pipeline_guard.fixes.plan import can_be_mended, plan
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
 from pipeline_guard.fixes.source import Source
@@ -166,7 +166,7 @@ def _was_dormant(before: Program, finding: Finding) -> bool:
 def _was_open(before: Program, after: Program, finding: Finding) -> bool:
     """Say whether a finding only comes to light: there was no guard to judge, or no trigger that others go past."""
     mended = [rule for rule in _HIDES if _has(before, rule, finding.lane) and not _has(after, rule, finding.lane)]
-    return any(finding.rule in _HIDES[rule] for rule in mended)
+    return any(finding.rule in _HIDES[rule] for rule in mended) and can_be_mended(after, finding)
 
 
 def _has(program: Program, rule: str, lane: str) -> bool:
