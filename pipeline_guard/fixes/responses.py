@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
+from pipeline_guard.fixes.deferral import remembered
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Reroute, Unit
 from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
@@ -77,6 +78,8 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
     operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    if site.trigger not in ("greeting", "user_turn"):
+        operations += remembered(program, lane, target, with_response=bool(call.widening))
     if site.trigger == "greeting" and site.cause_here:
         operations += greeting_log(program, site)
     why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
@@ -175,8 +178,9 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
     unit = _removed(program, site, finding, why)
     if site.trigger in ("recovery", "error_retry") and site.role != "primitive" and not _only_responds(program, site):
         called = (site.callee or "").rpartition(".")[2].rpartition(":")[2]
-        unit = unit._replace(
-            safety="unsafe", why=f"{why}; what {called}() tells the model beside it is not told either"
+        raise CannotRewrite(
+            f"{called}() tells the model something beside the response, and the caller would never hear of it",
+            f"let {called}() ask through the trigger; where this answers a turn of the caller, suppress the finding",
         )
     yield unit
 
