@@ -70,10 +70,23 @@ class Wrap(msgspec.Struct, frozen=True, tag=True):
 
 
 class Remove(msgspec.Struct, frozen=True, tag=True):
-    """Take away the statement at a line, which nothing needs any more; its comments stay."""
+    """Take away the statement at a line, which nothing needs any more; its comments stay, one may come."""
 
     path: str
     line: int
+    comment: str = ""
+
+
+class TakeElement(msgspec.Struct, frozen=True, tag=True):
+    """Take one element out of a display or of the arguments of a call, and say why in a comment above the statement.
+
+    ``line`` and ``column`` are those of the element.
+    """
+
+    path: str
+    line: int
+    column: int
+    comment: str
 
 
 class Substitute(msgspec.Struct, frozen=True, tag=True):
@@ -87,7 +100,7 @@ class Substitute(msgspec.Struct, frozen=True, tag=True):
     code: str
 
 
-Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Remove, Substitute]  # noqa: UP007 - msgspec reads it
+Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Remove, TakeElement, Substitute]  # noqa: UP007 - msgspec reads it
 
 
 class Unit(NamedTuple):

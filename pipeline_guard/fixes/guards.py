@@ -45,7 +45,9 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     owner, init = _room(
         tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked")
     )
-    reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+    reader = main_reader(
+        {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
+    )
     receiver = receiver_at(program, trigger.path, owner, reader)
     if receiver is None:
         raise CannotRewrite("where events are read, the session is not at hand", BY_HAND)
@@ -188,13 +190,15 @@ def _created(program: Program, lane: Lane, trigger: Trigger) -> tuple[Reader, st
     reader = next(
         (
             each
-            for _, each in readers(tree, step.path)
+            for _, each in readers(tree, step.path, program.event_names)
             if each.function.lineno <= step.line <= (each.function.end_lineno or 0)
         ),
         None,
     )
     if reader is None:
-        reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+        reader = main_reader(
+            {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
+        )
     for statement in tree.suites:
         if statement.lineno == step.line and isinstance(statement, ast.Assign):
             target = statement.targets[0]
@@ -250,7 +254,9 @@ def cleared_elsewhere(program: Program, finding: Finding) -> Iterator[Unit]:
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not tree.stands_alone(statement):
         raise CannotRewrite("it is no plain assignment", BY_HAND)
     around = next((each for each in tree.above(statement) if isinstance(each, FUNCTIONS)), None)
-    reader = next((each for _, each in readers(tree, finding.path) if each.function is around), None)
+    reader = next(
+        (each for _, each in readers(tree, finding.path, program.event_names) if each.function is around), None
+    )
     if reader is None:
         raise CannotRewrite("the event is not at hand here", BY_HAND)
     identity = f"{reader.event}.response.id" if reader.typed else f'{reader.event}["response"]["id"]'

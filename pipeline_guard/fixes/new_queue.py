@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline_guard.findings import Finding
+from pipeline_guard.fixes.commits import waits_before_commits
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Remove, Reroute, Unit, Wrap
 from pipeline_guard.fixes.frames import frame_at, local_event
 from pipeline_guard.fixes.needed import need
@@ -28,7 +28,6 @@ from pipeline_guard.pipeline.model import Lane, Sender, Site
 BY_HAND = (
     "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on it here"
 )
-_COMMIT = re.compile(r"input_audio_buffer\.(commit|clear)\b(?!ted)")
 QUEUE, LOOP, TASK = "realtime_audio_in_queue", "audio_sender_loop", "audio_sender_task"
 PIPELINE_LOG = (
     '"[PIPELINE] LIVE AUDIO PIPELINE ACTIVE: Twilio → realtime_audio_in_queue → send_audio_chunk (single path)"'
@@ -37,7 +36,11 @@ _MAKE = f"{QUEUE}: asyncio.Queue = asyncio.Queue(maxsize=250)  # 5 s of the call
 
 
 class Send(NamedTuple):
-    """A send in a frame handler: the call, what of it goes onto the queue, and the send as the loop writes it."""
+    """A send in a frame handler: the call, what of it goes onto the queue, and the send as the loop writes it.
+
+    ``unused`` is the statement that built the event and is not needed any more; ``counted`` says that somebody waits
+    until all of the queue is sent.
+    """
 
     site: Site
     tree: Tree
@@ -47,6 +50,7 @@ class Send(NamedTuple):
     name: str
     lines: tuple[str, ...]
     unused: ast.stmt | None = None
+    counted: bool = False
 
 
 def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) -> Iterator[Unit]:
@@ -65,29 +69,21 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     if frame_at(program, lane, send.site) is None:
         raise CannotRewrite("what it sends need not be audio, and a queue of frames may drop the oldest", BY_HAND)
     around = functions_around(send.tree, send.call)
-    _refuse_commits(program, lane)
+    method = method_around(send.tree, send.call)
+    in_class = method is not None and len(around) == 1 and not _needs_locals(send, method[1])
+    queue = f"{self_name(method[1])}.{QUEUE}" if in_class and method is not None else QUEUE
+    waits = waits_before_commits(program, lane, around[0], send.site.path, queue)
+    send = send._replace(counted=bool(waits))
     home: ast.AST = (*classes_around(send.tree, send.call)[:1], around[-1])[0]
     if any(isinstance(node, FUNCTIONS) and node.name == LOOP for node in ast.walk(home)):
         raise CannotRewrite(f"there is a {LOOP}() already, but it does not read the queue of this call", BY_HAND)
-    method = method_around(send.tree, send.call)
-    if method is not None and len(around) == 1:
+    if in_class and method is not None:
         operations += _in_class(program, lane, send, method[0], method[1])
     else:
         operations += _in_handler(program, send, around)
+    operations += waits
     why = f"the frame goes onto a new {QUEUE}, and one task, {LOOP}(), sends it; a slow socket costs the oldest frame"
     yield Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
-
-
-def _refuse_commits(program: Program, lane: Lane) -> None:
-    """Raise where the client ends turns itself: frames still in the queue would come after the commit."""
-    for path in dict.fromkeys(site.path for site in lane.sites if site.context not in ("test", "example")):
-        found = _COMMIT.search(program.source(path).text)
-        if found is not None:
-            line = program.source(path).text.count("\n", 0, found.start()) + 1
-            raise CannotRewrite(
-                f"the client commits the audio itself ({path}:{line}), and frames in the queue would come after it",
-                "send the commit through the same queue, behind the frames",
-            )
 
 
 def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
@@ -231,16 +227,12 @@ def _in_handler(program: Program, send: Send, around: list[FunctionNode]) -> lis
 
 def _in_class(program: Program, lane: Lane, send: Send, owner: ast.ClassDef, method: FunctionNode) -> list[Operation]:
     """Return the edits for a handler that is a method: the queue is an attribute, the loop a method."""
-    tree, path, own = send.tree, send.site.path, self_name(method)
+    path, own = send.site.path, self_name(method)
     if own is None:
         raise CannotRewrite(f"{method.name}() has no instance", BY_HAND)
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
     if init is None:
         raise CannotRewrite(f"{owner.name} has no __init__ in which the queue could be made", BY_HAND)
-    used = {node.id for node in ast.walk(send.call) if isinstance(node, ast.Name)} - {own, send.name}
-    local = used & names_in_scope(tree, send.call)
-    if local - _names_of(send):
-        raise CannotRewrite(f"the send needs {', '.join(sorted(local - _names_of(send)))}, known only here", BY_HAND)
     operations, logger = need(program, path, "asyncio", logger=True)
     instance = self_name(init) or "self"
     body = _loop_body(send, f"{own}.{QUEUE}", logger)
@@ -251,6 +243,12 @@ def _in_class(program: Program, lane: Lane, send: Send, owner: ast.ClassDef, met
         Insert(path, _first(method), ("", f"async def {LOOP}({own}) -> None:", *body), after=True),
     ]
     return [*operations, *_puts(send, f"{own}.{QUEUE}")]
+
+
+def _needs_locals(send: Send, method: FunctionNode) -> bool:
+    """Say whether a send needs what only its method knows: then queue and loop belong into the method."""
+    used = {node.id for node in ast.walk(send.call) if isinstance(node, ast.Name)} - {self_name(method), send.name}
+    return bool((used & names_in_scope(send.tree, send.call)) - _names_of(send))
 
 
 def _start_of_class(program: Program, lane: Lane, send: Send, own: str) -> list[Operation]:
@@ -286,13 +284,15 @@ def _roots(receiver: str) -> set[str]:
 
 def _loop_body(send: Send, queue: str, logger: str) -> tuple[str, ...]:
     first, *rest = send.lines
+    sending = (f"await {first}", *rest)
+    if send.counted:
+        sending = ("try:", *(f"    {line}" if line else "" for line in sending), "finally:", f"    {queue}.task_done()")
     return (
         '    """Send the caller\'s audio to Realtime: the one place that does."""',
         f"    {logger}.info({PIPELINE_LOG})",
         "    while True:",
         f"        {send.name} = await {queue}.get()",
-        f"        await {first}",
-        *(f"        {line}" if line else "" for line in rest),
+        *(f"        {line}" if line else "" for line in sending),
     )
 
 
@@ -307,6 +307,7 @@ def _puts(send: Send, queue: str) -> list[Operation]:
             (
                 f"if {queue}.full():",
                 f"    {queue}.get_nowait()  # a slow socket costs the oldest frame, never the call",
+                *([f"    {queue}.task_done()"] if send.counted else []),
             ),
         ),
         Reroute(send.site.path, send.site.line, send.site.column, f"{queue}.put_nowait({send.item})", awaits=False),

@@ -72,7 +72,9 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     sendings = [sending for each in asked if (sending := _sending(program, each)) is not None]
     if not sendings:
         raise CannotRewrite("no send here could be written as a coroutine of its own", BY_HAND)
-    reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+    reader = main_reader(
+        {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
+    )
     target, operations = _home(program, lane, sendings, reader)
     lost: dict[str, None] = {}
     for site in asked:

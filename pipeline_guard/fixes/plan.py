@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import aids, audio, engines, guards, responses, sessions
-from pipeline_guard.fixes.edits import CannotRewrite, Operation, Refusal, Unit
+from pipeline_guard.fixes.edits import CannotRewrite, NoOpBody, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.spawns import without_spawns
 from pipeline_guard.rulebook import find_rule
 
 Fixer = Callable[[Program, Finding], Iterator[Unit]]
@@ -37,12 +38,24 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
                 )
             continue
         try:
-            units += fixer(program, finding)
+            units += [_with_spawns(program, unit) for unit in fixer(program, finding)]
         except CannotRewrite as error:
             refusals.append(_refusal(finding, str(error), error.by_hand))
         except (Unreadable, SyntaxError, KeyError):
             refusals.append(_refusal(finding, "the file cannot be edited as text", "edit it by hand"))
     return _merged(units), refusals
+
+
+def _with_spawns(program: Program, unit: Unit) -> Unit:
+    """Return a unit that also takes away what starts the functions that it empties."""
+    starts: list[Operation] = []
+    for operation in unit.operations:
+        if isinstance(operation, NoOpBody):
+            starts += without_spawns(program, operation)
+    if not set(starts) - set(unit.operations):
+        return unit
+    why = f"{unit.why}; what only starts it goes with it"
+    return unit._replace(operations=tuple(dict.fromkeys((*unit.operations, *starts))), why=why)
 
 
 def _by_hand(rule_id: str) -> str:

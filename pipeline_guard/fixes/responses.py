@@ -10,7 +10,7 @@ from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
 from pipeline_guard.fixes.deferral import remembered
-from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Reroute, Unit
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, Operation, Reroute, Unit
 from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
@@ -32,7 +32,7 @@ def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
 
     site = _site(program, finding)
     lane = program.lanes.get(finding.lane)
-    if site.trigger in UNASKED and site.cause_here:
+    if site.trigger in UNASKED and (site.cause_here or (lane is not None and _only_unasked(lane, site))):
         yield from unasked(program, finding)
         return
     trigger = canonical_trigger(lane) if lane is not None else None
@@ -48,6 +48,15 @@ def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("where it sends was not found", BY_HAND)
     for each in inner:
         yield _lead_through(program, lane, target, each, finding)
+
+
+def _only_unasked(lane: Lane, site: Site) -> bool:
+    """Say whether all that calls the function of a send is a timer, a recovery or the like."""
+    callers = [
+        each for each in lane.sites if each.kind == "response_create" and each.callee == f"{site.path}:{site.symbol}"
+    ]
+    live = [each for each in callers if each.context not in ("dormant", "test", "example")]
+    return bool(live) and all(each.trigger in UNASKED and each.cause_here for each in live)
 
 
 def no_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -226,27 +235,41 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
 
 
 def _removed(program: Program, site: Site, finding: Finding, why: str) -> Unit:
-    operation = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
-    if isinstance(operation, NoOpCall) and site.role != "primitive":
-        lane = program.lanes.get(finding.lane)
+    lane = program.lanes.get(finding.lane)
+    operations = [take_out(program, site.path, site.line, site.column, comments.RESPONSE)]
+    if site.role != "primitive" and _hands_over(program, site):
         trigger = canonical_trigger(lane) if lane is not None else None
         if trigger is None or site.callee != f"{trigger.path}:{trigger.symbol}":
-            _refuse_callback(program, site)
-    return Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+            operations = _in_what_is_started(program, lane, site)
+    return Unit(tuple(operations), finding.rule, "safe", why, (finding.fingerprint,))
 
 
-def _refuse_callback(program: Program, site: Site) -> None:
-    """Raise where a call hands over a function that does more than respond (``call_later(4, self.recover)``)."""
-    tree = program.tree(site.path)
-    callee_path, _, symbol = (site.callee or "").rpartition(":")
+def _hands_over(program: Program, site: Site) -> bool:
+    """Say whether a call hands its function over to be run later (``call_later(4, self.recover)``)."""
+    symbol = (site.callee or "").rpartition(":")[2]
     name = symbol.rpartition(".")[2]
-    for call in tree.calls_at(site.line, site.column):
+    for call in program.tree(site.path).calls_at(site.line, site.column):
         for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
             last = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", "")
-            if last == name and callee_path:
-                raise CannotRewrite(
-                    f"it starts {name}(), which may do other work as well", "take the response out there"
-                )
+            if name and last == name:
+                return True
+    return False
+
+
+def _in_what_is_started(program: Program, lane: Lane | None, site: Site) -> list[Operation]:
+    """Return what takes the responses out of a function that is started; raises where a turn asks through it as well.
+
+    What it does beside them goes on being done, and what starts it goes where nothing is left to do.
+    """
+    sites = [each for each in (lane.sites if lane is not None else ()) if each.kind == "response_create"]
+    inner = [each for each in sites if f"{each.path}:{each.symbol}" == site.callee and each.context != "dormant"]
+    callers = [each for each in sites if each.callee == site.callee and each.context not in ("dormant", "test")]
+    name = (site.callee or "").rpartition(":")[2].rpartition(".")[2]
+    if not inner or any(each.trigger not in UNASKED for each in callers):
+        raise CannotRewrite(f"it starts {name}(), which answers turns as well", "take the response out there")
+    if any(_answers_a_tool(program, each) or each.per_tool is not None for each in inner):
+        raise CannotRewrite(f"{name}() answers a tool as well", "take the response out there")
+    return [take_out(program, each.path, each.line, each.column, comments.RESPONSE) for each in inner]
 
 
 def _site(program: Program, finding: Finding) -> Site:

@@ -21,10 +21,12 @@ from pipeline_guard.fixes.edits import (
     Replacement,
     Reroute,
     Substitute,
+    TakeElement,
     Wrap,
     splice,
 )
 from pipeline_guard.fixes.effects import kept_effects
+from pipeline_guard.fixes.elements import taken_element
 from pipeline_guard.fixes.source import Source, lines_of
 from pipeline_guard.fixes.tree import Tree, first_line, is_docstring
 
@@ -63,9 +65,13 @@ class Rewriter:
             gone = self.tree.statement_at(operation.line)
             if gone is None or not self.tree.stands_alone(gone):
                 raise CannotRewrite("the statement shares its line with other code")
-            self.removed.setdefault(gone, ())
+            known = self.removed.setdefault(gone, ())
+            if operation.comment and operation.comment not in known:
+                self.removed[gone] = (*known, operation.comment)
         elif isinstance(operation, Wrap):
             self._wrap(operation)
+        elif isinstance(operation, TakeElement):
+            self.replacements += taken_element(self.tree, operation)
         elif isinstance(operation, Substitute):
             self._substitute(operation)
 
