@@ -150,7 +150,7 @@ def running(folder: Path, realtime_url: str) -> Iterator[str]:
 
 def call_process(folder: Path) -> Outcome:
     async def main() -> Outcome:
-        test_call = ContractCall(seed=1, speed=6.0)
+        test_call = ContractCall(seed=1, speed=4.0)
         async with test_call.openai:
             with running(folder, test_call.openai.url) as webhook:
                 return await test_call.run(webhook)
@@ -161,7 +161,7 @@ def call_process(folder: Path) -> Outcome:
 def test_the_command_line_mends_a_backend_that_runs_in_its_own_process(tmp_path: Path) -> None:
     folder = tmp_path / "backend"
     shutil.copytree(RUNNABLE / "no_trigger", folder)
-    assert call_process(folder).failed == [ACTIVE]
+    assert ACTIVE in call_process(folder).failed
     command = [sys.executable, "-m", "pipeline_guard", "fix", str(folder), "--unsafe-fixes"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
 from pipeline_guard.fixes.program import Program
@@ -36,17 +37,8 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
         if _is_bound(tree, name):
             raise CannotRewrite("'logger' means something else in this file", "give the file a logger first")
         lines = ["", "logger = logging.getLogger(__name__)"]
-    imports = [f"import {module}" for module in wanted if not imported(tree, module)]
     last = _last_import(tree)
-    operations: list[Operation] = []
-    if imports:
-        first = _first_import(tree)
-        if first is not None:
-            operations.append(Insert(path, first.lineno, tuple(imports)))
-        elif tree.module.body:
-            head = tree.module.body[0]
-            operations.append(Insert(path, head.lineno, ("", *imports) if is_docstring(head) else (*imports, ""),
-                                     after=is_docstring(head)))  # fmt: skip
+    operations: list[Operation] = [_import(tree, path, module) for module in wanted if not imported(tree, module)]
     if lines:
         if last is None:
             raise CannotRewrite("the file has no imports behind which a logger could be made", "give the file a logger")
@@ -56,13 +48,28 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
     return operations, made
 
 
-def _first_import(tree: Tree) -> ast.stmt | None:
-    for statement in tree.module.body:
-        if isinstance(statement, ast.Import):
-            return statement
-        if isinstance(statement, ast.ImportFrom) and statement.module != "__future__":
-            return statement
-    return None
+def _import(tree: Tree, path: str, module: str) -> Insert:
+    """Return the import of a module, among the first ``import`` lines of a file in their order where they have one."""
+    line = f"import {module}"
+    body = [each for each in tree.module.body if not _is_future(each)]
+    start = next((at for at, each in enumerate(body) if isinstance(each, (ast.Import, ast.ImportFrom))), None)
+    if start is None:
+        head = tree.module.body[0]
+        after = is_docstring(head)
+        return Insert(path, head.lineno, ("", line) if after else (line, ""), after=after)
+    run = list(itertools.takewhile(lambda each: isinstance(each, ast.Import), body[start:]))
+    names = [each.names[0].name for each in run if isinstance(each, ast.Import)]
+    if not names:
+        return Insert(path, body[start].lineno, (line,))
+    if names == sorted(names):
+        later = next((each for each, name in zip(run, names, strict=True) if name > module), None)
+        if later is not None:
+            return Insert(path, later.lineno, (line,))
+    return Insert(path, run[-1].lineno, (line,), after=True)
+
+
+def _is_future(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
 
 
 def _last_import(tree: Tree) -> ast.stmt | None:

@@ -338,10 +338,14 @@ def _loop_around(tree: Tree, send: Send) -> ast.stmt:
 def _start(send: Send, tree: Tree, path: str, loop: ast.stmt, coroutine: str, names: set[str]) -> list[Operation]:
     """Return the edits that start the sender before a loop and cancel it behind, whatever ends the loop."""
     start = f"{TASK} = asyncio.create_task({coroutine})"
+    # Where frames were sent here, a broken connection ended this loop; the task alone would only fall silent.
+    watch = Insert(
+        path, loop.lineno, (f"if {TASK}.done():", f"    await {TASK}  # it failed: so does this"), inside=True
+    )
     block = _try_around(tree, loop, names | (_locals_used(send) if path == send.site.path else set()))
     if block is None:
-        return [Wrap(path, loop.lineno, (start, "try:"), ("finally:", f"    {TASK}.cancel()"))]
-    operations: list[Operation] = [Insert(path, block.lineno, (start,))]
+        return [watch, Wrap(path, loop.lineno, (start, "try:"), ("finally:", f"    {TASK}.cancel()"))]
+    operations: list[Operation] = [watch, Insert(path, block.lineno, (start,))]
     if block.finalbody:
         operations.append(Insert(path, block.finalbody[0].lineno, (f"{TASK}.cancel()",)))
     else:

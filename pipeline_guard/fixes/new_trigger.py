@@ -19,6 +19,7 @@ from pipeline_guard.fixes.scope import (
     knows_class,
     method_around,
     names_in_scope,
+    parameters,
     self_name,
 )
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
@@ -158,7 +159,7 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
         own = self_name(method[1]) if method is not None else None
         if method is None or own is None or functions_around(sending.tree, sending.call)[0] is not method[1]:
             continue
-        if not (sending.names - {own}) & names_in_scope(sending.tree, sending.call):
+        if not (sending.names - {own}) & _bound_in(method[1]):
             classes.setdefault(id(method[0]), []).append((sending, method[0], own))
     for group in sorted(classes.values(), key=len, reverse=True):
         sending, owner, own = group[0]
@@ -191,6 +192,7 @@ def _in_class(
     # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
     stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    _refuse_what_takes_no_attribute(sending.tree, owner)
     if any(program_has(owner, name) for name, _, _ in stored):
         raise CannotRewrite(f"{owner.name} has names already that the trigger would use", BY_HAND)
     if init is not None:
@@ -205,6 +207,21 @@ def _in_class(
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
     operations.append(bookkeeping(reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
     return target, operations
+
+
+def _refuse_what_takes_no_attribute(tree: Tree, owner: ast.ClassDef) -> None:
+    """Raise for a class to which no attribute can be added by writing it down: slots, frozen, models of a library."""
+    decorators = " ".join(tree.text(each) for each in owner.decorator_list)
+    slots = any(isinstance(node, ast.Name) and node.id == "__slots__" for each in owner.body for node in ast.walk(each))
+    if slots or "slots=True" in decorators or "frozen=True" in decorators:
+        raise CannotRewrite(f"{owner.name} takes no new attributes", BY_HAND)
+    known = {node.name: node for node in tree.parents if isinstance(node, ast.ClassDef)}
+    for base in owner.bases:
+        name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+        if name in known and known[name] is not owner:
+            _refuse_what_takes_no_attribute(tree, known[name])
+        elif name.endswith(("Model", "Settings", "NamedTuple", "TypedDict", "Struct")):
+            raise CannotRewrite(f"{owner.name} is a {name}, whose attributes are fields", BY_HAND)
 
 
 def state_lines(instance: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -302,7 +319,7 @@ def _place(tree: Tree, home: FunctionNode, inside: ast.AST, sending: Sending) ->
 
 def _bound_in(home: FunctionNode) -> set[str]:
     return {node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} | {
-        each.arg for each in home.args.args
+        each.arg for each in parameters(home)
     }
 
 

@@ -17,6 +17,7 @@ from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, 
 from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
 from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
 from pipeline_guard.pipeline.model import Lane, Site
 
 # Causes that no turn of the caller and no tool stands behind.
@@ -180,6 +181,11 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
             "turn detection is off, so this may be what ends the caller's turn",
             "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
         )
+    if site.trigger in ("timer", "silence") and _follows(program, site, ("input_audio_buffer.commit", ".commit(")):
+        raise CannotRewrite(
+            "it commits the caller's audio first, so this is what ends the caller's turn",
+            "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
+        )
     if _answers_a_tool(program, site):
         raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
     name = _NAMES.get(site.trigger or "", "something")
@@ -210,6 +216,12 @@ def _only_responds(program: Program, site: Site) -> bool:
 
 def _answers_a_tool(program: Program, site: Site) -> bool:
     """Say whether the statements before a send, in its block, hand the model a tool's output."""
+    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
+    return _follows(program, site, words)
+
+
+def _follows(program: Program, site: Site, words: tuple[str, ...]) -> bool:
+    """Say whether some word stands in the statements before a send, in its block."""
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     if not calls:
@@ -218,7 +230,6 @@ def _answers_a_tool(program: Program, site: Site) -> bool:
     if statement not in tree.suites:
         return False
     before = [each for each in tree.suites[statement].statements if each.lineno < statement.lineno]
-    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
     return any(word in tree.text(each) for each in before for word in words)
 
 
@@ -231,6 +242,7 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     lane = program.lanes.get(finding.lane)
     if lane is not None:
         refuse_if_it_is_all(lane, "response_create", "ask for a response")
+    refuse_if_it_does_more(program, _site(program, finding))
     yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
 
 
