@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline_guard.certify import virtual_time
 from pipeline_guard.certify.contract_call import ContractCall, Outcome, caller
+from pipeline_guard.certify.faults import parse_fault
 from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
@@ -51,7 +52,8 @@ class Conversation:
 
     ``greeting`` is what the first response was asked to say, and by whom; ``answers`` are the responses after it;
     ``troubles`` is what the backend logged as an error or left unraised; ``twiml`` are the words of ``<Say>``;
-    ``heard_ms`` is how much the caller heard of the agent; ``given`` are the texts that were put into the conversation.
+    ``heard_ms`` is how much the caller heard of the agent, ``seconds`` how long the call lasted; ``given`` are the
+    texts that were put into the conversation.
     """
 
     outcome: Outcome
@@ -61,6 +63,7 @@ class Conversation:
     troubles: list[str]
     twiml: list[str]
     heard_ms: int
+    seconds: float
     given: list[str]
 
     @property
@@ -82,8 +85,8 @@ class Conversation:
 class _Call(ContractCall):
     """The contract's test call with another caller."""
 
-    def __init__(self, caller: Caller) -> None:
-        super().__init__(seed=1)
+    def __init__(self, caller: Caller, faults: tuple[str, ...]) -> None:
+        super().__init__(seed=1, faults=[parse_fault(text) for text in faults])
         self.caller = caller
 
     async def run_at(self, webhook: str) -> Outcome:
@@ -94,7 +97,7 @@ class _Call(ContractCall):
         return self.judge()
 
 
-def converse(folder: Path, caller: Caller = caller) -> Conversation:
+def converse(folder: Path, caller: Caller = caller, *faults: str) -> Conversation:
     """Call the backend in a folder and return what came of it."""
 
     async def main() -> Conversation:
@@ -102,7 +105,7 @@ def converse(folder: Path, caller: Caller = caller) -> Conversation:
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: troubles.append(repr(context.get("exception") or context["message"]))
         )
-        call = _Call(caller)
+        call = _Call(caller, faults)
         async with call.openai, transcriptions() as http_url:
             with loaded(folder, REALTIME_URL=call.openai.url, HTTP_URL=http_url) as app, errors_logged(troubles):
                 async with served(app) as port:
@@ -123,6 +126,7 @@ def _conversation(call: _Call, outcome: Outcome, troubles: list[str]) -> Convers
         active_errors=sum(e["code"] == "conversation_already_has_active_response" for e in call.openai.errors),
         troubles=troubles,
         twiml=[verb.text for verb in call.phone_call.verbs if verb.name == "Say"],
+        seconds=call.record.entries[-1].at,
         given=[
             part.get("text", "")
             for entry in call.record.of("conversation.item.create", direction="received")

@@ -121,6 +121,14 @@ def test_the_only_greeting_is_not_taken_out(tmp_path: Path) -> None:
     assert converse(after, caller).twiml == converse(folder, caller).twiml == ["Please wait while we connect you."]
 
 
+@pytest.mark.parametrize(("name", "fault"), [("no_trigger", "close-1001@2"), ("sdk_double", "close-1011@2")])
+def test_a_call_whose_session_breaks_ends_as_soon_as_before(name: str, fault: str, tmp_path: Path) -> None:
+    """A frame that could not be sent ended the handler; a task that dies alone would leave the caller in silence."""
+    before = converse(RUNNABLE / name, caller, fault)
+    after = converse(mended(RUNNABLE / name, tmp_path / "all", unsafe=True), caller, fault)
+    assert after.seconds <= before.seconds + 0.5
+
+
 @contextmanager
 def running(folder: Path, realtime_url: str) -> Iterator[str]:
     """Run a backend with uvicorn in a process of its own; yields its webhook."""
