@@ -31,12 +31,12 @@ def waits_before_commits(program: Program, lane: Lane, handler: FunctionNode, pa
                 continue
             around = functions_around(tree, node)
             statement = tree.statement_of(node)
-            if around and where == path and around[0] is handler and isinstance(handler, ast.AsyncFunctionDef):
-                if tree.stands_alone(statement):
-                    line = f"await asyncio.wait_for({queue}.join(), 2)  # what the caller has said comes before this"
-                    waits.append(Insert(where, statement.lineno, (line,)))
-                    continue
-            elif around and not around[0].decorator_list and not any(references(program, where, around[0])):
+            if not _runs(program, where, tree, statement):
+                continue
+            awaits = isinstance(handler, ast.AsyncFunctionDef) and tree.stands_alone(statement)
+            if where == path and around and around[0] is handler and awaits:
+                line = f"await asyncio.wait_for({queue}.join(), 2)  # what the caller has said comes before this"
+                waits.append(Insert(where, statement.lineno, (line,)))
                 continue
             raise CannotRewrite(
                 f"the client commits the audio itself ({where}:{statement.lineno}), and frames in the queue would come "
@@ -44,6 +44,17 @@ def waits_before_commits(program: Program, lane: Lane, handler: FunctionNode, pa
                 _BY_HAND,
             )
     return list(dict.fromkeys(waits))
+
+
+def _runs(program: Program, path: str, tree: Tree, statement: ast.stmt) -> bool:
+    """Say whether something uses the function, or the constant, in which a commit stands."""
+    around = functions_around(tree, statement)
+    if around:
+        return bool(around[0].decorator_list) or any(True for _ in references(program, path, around[0]))
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+        return True
+    name = statement.targets[0].id
+    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in tree.parents)
 
 
 def _is_commit(tree: Tree, node: ast.AST) -> bool:

@@ -1,153 +1,136 @@
-"""Lets a trigger make good later what its guard skipped: a response led through it may not be lost where none is due.
-
-A guard that only returns is fine while the trigger serves the caller's turns alone.  A key, a text or a tool's result
-that is led through it as well may come in the middle of a response, and nobody would ask again.
-"""
+"""Has a trigger keep what it could not ask for, and ask for it once when the active response is over."""
 
 from __future__ import annotations
 
 import ast
 
-from pipeline_guard.fixes.edits import Insert, Operation
+from pipeline_guard.checks.responses import canonical_trigger
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
+from pipeline_guard.fixes.guards import early_return, trigger_method
+from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.reach import Target
-from pipeline_guard.fixes.scope import find_function, functions_around, parameters, qualified_name, self_name
-from pipeline_guard.fixes.surplus import _is_log
-from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree, first_line
-from pipeline_guard.pipeline.model import Lane, Step, Trigger
+from pipeline_guard.fixes.reader import Reader, readers
+from pipeline_guard.fixes.scope import method_around, parameters, self_name
+from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
+from pipeline_guard.pipeline.model import Lane, Trigger
 
-NAME = "deferred_response"
-_REMARK = "what to ask for once the active response is over"
+BY_HAND = (
+    "keep what the trigger was asked for while a response was active, and ask for it in the branch of response.done"
+)
+_KEPT = "deferred_response"
+_IS_SET = " is not None"
 
 
-def remembered(program: Program, lane: Lane, target: Target, *, with_response: bool) -> list[Operation]:
-    """Return the edits by which a trigger asks again, after ``response.done``, for what it skipped.
+def the_trigger(lane: Lane | None) -> Trigger:
+    """Return the one trigger of a lane; raises CannotRewrite where there is none."""
+    trigger = canonical_trigger(lane) if lane is not None else None
+    if trigger is None:
+        raise CannotRewrite("there is no one trigger that could keep it", BY_HAND)
+    return trigger
 
-    There are none where it remembers already, and where guard and bookkeeping are no plain statements of one class or
-    one handler.  ``with_response`` says that the trigger is being given a ``response`` parameter by other edits.
+
+def defer(program: Program, trigger: Trigger, *, without: str | None = None) -> list[Operation]:
+    """Return the edits by which a trigger defers what it skips; none where it does so already.
+
+    ``without`` is a parameter that is on its way out and is not kept.  Raises CannotRewrite.
     """
-    tree, definition = program.tree(target.path), target.definition
-    symbol = qualified_name(tree, definition) if definition is not None else ""
-    trigger = next((each for each in lane.triggers if (each.path, each.symbol) == (target.path, symbol)), None)
-    if trigger is None or definition is None or trigger.gate.marker is None or len(trigger.gate.checks) != 1:
+    tree = program.tree(trigger.path)
+    function, own = trigger_method(tree, trigger)
+    if not trigger.gate.checks:
+        raise CannotRewrite(f"{trigger.symbol}() asks for no active response", BY_HAND)
+    guard = early_return(tree, function, trigger.gate.checks[0].line)
+    if _keeps_something(guard, own):
         return []
-    guard = _guard(tree, definition, trigger.gate.checks[0])
-    clear = _clear(program, trigger)
-    if guard is None or clear is None or _is_taken(program, (target.path, clear[0].path)):
-        return []
-    home = _in_class(target) if target.owner is not None else _in_handler(tree, target, trigger, clear)
-    if home is None:
-        return []
-    operations, own = home
-    kept = [each.arg for each in parameters(definition) if each.arg != own.removesuffix(".")]
-    if with_response and "response" not in kept:
-        kept.append("response")
-    if not kept:
-        return []
-    return [*operations, *_edits(target, trigger, guard, clear, own, kept)]
+    names = [each.arg for each in parameters(function)[1:] if each.arg != without]
+    leaves = guard.body[-1]
+    if not tree.stands_alone(leaves):
+        raise CannotRewrite("the guard stands on one line", BY_HAND)
+    given = f"({', '.join(names)},)" if names else "()"
+    kept = f"{own}.{_KEPT} = {given}"
+    marker = f"{own}.{trigger.gate.marker}"
+    # A request that has not begun yet stands for this one as well; kept, it would be answered twice.
+    asks_more = isinstance(guard.test, ast.BoolOp) and trigger.gate.marker is not None
+    asks_more = asks_more and marker in tree.text(guard.test)
+    is_set = _IS_SET if marker.endswith("_id") else ""
+    lines = (f"if {marker}{is_set}:", f"    {kept}") if asks_more else (kept,)
+    return [*answered_later(program, trigger), Insert(trigger.path, leaves.lineno, lines)]
 
 
-def _edits(
-    target: Target, trigger: Trigger, guard: ast.If, clear: tuple[Step, ast.Assign], own: str, kept: list[str]
-) -> list[Operation]:
-    """Return what stores the arguments in the guard, and what hands them to the trigger when the marker is cleared."""
-    marker = trigger.gate.marker or ""
-    active = f"{own}{marker} is not None" if marker.endswith("_id") else f"{own}{marker}"
-    store = f"{own}{NAME} = ({', '.join(kept)}{',' if len(kept) == 1 else ''})"
-    # A request on its way answers what was there before it; only one that has begun may have come too early.
-    alone = isinstance(guard.test, (ast.Compare, ast.Attribute, ast.Name))
-    lines = (store,) if alone else (f"if {active}:", f"    {store}")
-    step, statement = clear
-    named = statement.targets[0]
-    there = f"{_before_dot(named)}." if isinstance(named, ast.Attribute) else ""
-    again = (
-        f"if {there}{NAME} is not None:",
-        f"    waiting, {there}{NAME} = {there}{NAME}, None",
-        f"    await {there}{target.name}(*waiting)",
-    )
+def answered_later(program: Program, trigger: Trigger) -> list[Operation]:
+    """Return the edits that make room for what is deferred, and ask for it behind response.done."""
+    tree = program.tree(trigger.path)
+    function, _ = trigger_method(tree, trigger)
+    found = method_around(tree, function)
+    assert found is not None
+    owner = found[0]
+    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    if init is None or any(isinstance(node, ast.Attribute) and node.attr == _KEPT for node in ast.walk(owner)):
+        raise CannotRewrite(f"{owner.name} has no room for what is deferred", BY_HAND)
+    if function.args.vararg is not None or function.args.kwarg is not None or function.args.kwonlyargs:
+        raise CannotRewrite(f"{trigger.symbol}() takes arguments in a form that cannot be kept", BY_HAND)
+    remark = "  # what to ask for once the active response is over"
     return [
-        Insert(target.path, first_line(guard.body[-1]), lines),
-        Insert(step.path, statement.lineno, again, after=True),
+        Insert(trigger.path, first_line(init), (f"{self_name(init) or 'self'}.{_KEPT} = None{remark}",), end=True),
+        _asked_again(program, trigger, owner, isinstance(function, ast.AsyncFunctionDef)),
     ]
 
 
-def _before_dot(node: ast.Attribute) -> str:
-    return ast.unparse(node.value)
+def kept_by(function: FunctionNode, own: str) -> str:
+    """Return the statement by which a trigger keeps its own arguments."""
+    names = [each.arg for each in parameters(function)[1:]]
+    return f"{own}.{_KEPT} = ({', '.join(names)},)" if names else f"{own}.{_KEPT} = ()"
 
 
-def _guard(tree: Tree, function: FunctionNode, check: Step) -> ast.If | None:
-    """Return the trigger's ``if …: log; return``; None for any other guard, and for one that does something already."""
-    for statement in function.body:
-        if isinstance(statement, ast.If) and statement.lineno == check.line and not statement.orelse:
-            *before, last = statement.body
-            plain = all(isinstance(each, ast.Expr) and _is_report(each) for each in before)
-            if plain and isinstance(last, ast.Return) and tree.stands_alone(last):
-                return statement
-    return None
+def _keeps_something(guard: ast.If, own: str) -> bool:
+    """Say whether the guard leaves a mark behind for what it skips."""
+    nodes = [node for statement in guard.body for node in ast.walk(statement) if isinstance(node, ast.Attribute)]
+    return any(
+        (getattr(node.value, "id", "") == own and isinstance(node.ctx, ast.Store))
+        or node.attr in ("append", "put_nowait", "add")
+        for node in nodes
+    )
 
 
-def _is_report(statement: ast.Expr) -> bool:
-    return isinstance(statement.value, ast.Call) and _is_log(statement.value)
-
-
-def _clear(program: Program, trigger: Trigger) -> tuple[Step, ast.Assign] | None:
-    """Return the one plain assignment that clears the marker in a coroutine, or None."""
-    gate = trigger.gate
-    if len(gate.clears) != 1 or not gate.cleared_on_done:
-        return None
-    step = gate.clears[0]
-    tree = program.tree(step.path)
-    for statement in tree.suites:
-        if statement.lineno != step.line or not isinstance(statement, ast.Assign) or not tree.stands_alone(statement):
+def _asked_again(program: Program, trigger: Trigger, owner: ast.ClassDef, awaits: bool) -> Insert:
+    """Return the lines behind the clearing of the marker that ask for what was deferred."""
+    for step in trigger.gate.clears:
+        tree = program.tree(step.path)
+        clear = next((each for each in tree.suites if each.lineno == step.line and isinstance(each, ast.Assign)), None)
+        branch = _branch_of_done(tree, clear) if clear is not None else None
+        if clear is None or branch is None:
             continue
-        named = statement.targets[0]
-        plain = isinstance(named, ast.Name) or (isinstance(named, ast.Attribute) and isinstance(named.value, ast.Name))
-        around = functions_around(tree, statement)
-        if plain and len(statement.targets) == 1 and around and isinstance(around[0], ast.AsyncFunctionDef):
-            return step, statement
+        reader = _reader_at(program, tree, step.path, clear)
+        receiver = receiver_at(program, trigger.path, owner, reader) if reader is not None else None
+        if reader is None or receiver is None or (awaits and not isinstance(reader.function, ast.AsyncFunctionDef)):
+            continue
+        name = trigger.symbol.rpartition(".")[2]
+        lines = (
+            f"if {receiver}.{_KEPT} is not None:",
+            f"    waiting, {receiver}.{_KEPT} = {receiver}.{_KEPT}, None",
+            f"    {'await ' if awaits else ''}{receiver}.{name}(*waiting)",
+        )
+        last = branch[-1]
+        leaves = isinstance(last, (ast.Continue, ast.Return, ast.Break))
+        if not tree.stands_alone(last):
+            continue
+        return Insert(step.path, first_line(last), lines, after=not leaves)
+    raise CannotRewrite("the branch of response.done in which the marker is cleared was not found", BY_HAND)
+
+
+def _branch_of_done(tree: Tree, clear: ast.stmt) -> list[ast.stmt] | None:
+    """Return the statements of the branch of response.done that a statement stands in."""
+    child: ast.AST = clear
+    for above in tree.above(clear):
+        if isinstance(above, ast.If) and child in above.body and "response.done" in tree.text(above.test):
+            return above.body
+        if hasattr(ast, "match_case") and isinstance(above, ast.match_case):
+            if "response.done" in ast.unparse(above.pattern):
+                return above.body
+            return None
+        child = above
     return None
 
 
-def _is_taken(program: Program, paths: tuple[str, ...]) -> bool:
-    return any(NAME in program.source(path).text for path in paths)
-
-
-def _in_class(target: Target) -> tuple[list[Operation], str] | None:
-    """Return the edit that gives a session the attribute, and what stands before its name in the trigger."""
-    assert target.owner is not None
-    own = self_name(target.definition) if target.definition is not None else None
-    init = next((each for each in target.owner.body if isinstance(each, FUNCTIONS) and each.name == "__init__"), None)
-    if own is None or init is None:
-        return None
-    line = f"{self_name(init) or 'self'}.{NAME} = None  # {_REMARK}"
-    return [Insert(target.path, first_line(init), (line,), end=True)], f"{own}."
-
-
-def _in_handler(
-    tree: Tree, target: Target, trigger: Trigger, clear: tuple[Step, ast.Assign]
-) -> tuple[list[Operation], str] | None:
-    """Return the edits that give a handler the variable, where its trigger and its reader are functions inside it."""
-    home, definition = target.inside, target.definition
-    reader = find_function(tree, clear[0].symbol) if clear[0].path == target.path else None
-    if home is None or definition is None or reader is None or home not in functions_around(tree, reader)[1:]:
-        return None
-    makers = [
-        each
-        for each in home.body
-        if isinstance(each, ast.Assign)
-        and [getattr(name, "id", "") for name in each.targets] == [trigger.gate.marker]
-        and tree.stands_alone(each)
-    ]
-    makers += [
-        each
-        for block in home.body
-        if isinstance(block, (ast.With, ast.AsyncWith, ast.Try))
-        for each in block.body
-        if isinstance(each, ast.Assign) and [getattr(name, "id", "") for name in each.targets] == [trigger.gate.marker]
-    ]
-    if len(makers) != 1 or makers[0].lineno > definition.lineno:
-        return None
-    declared = [
-        Insert(target.path, first_line(each), (f"nonlocal {NAME}",), inside=True) for each in (definition, reader)
-    ]
-    return [Insert(target.path, makers[0].lineno, (f"{NAME} = None  # {_REMARK}",), after=True), *declared], ""
+def _reader_at(program: Program, tree: Tree, path: str, node: ast.AST) -> Reader | None:
+    around = list(tree.above(node))
+    return next((each for _, each in readers(tree, path, program.event_names) if each.function in around), None)

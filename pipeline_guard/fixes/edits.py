@@ -61,12 +61,16 @@ class Insert(msgspec.Struct, frozen=True, tag=True):
 
 
 class Wrap(msgspec.Struct, frozen=True, tag=True):
-    """Indent the statement at a line by one level, with whole lines before and behind it at its old indentation."""
+    """Indent the statement at a line by one level, with whole lines before and behind it at its old indentation.
+
+    ``last`` is the last line of what is indented, where that is more than the one statement.
+    """
 
     path: str
     line: int
     before: tuple[str, ...]
     behind: tuple[str, ...]
+    last: int = 0
 
 
 class Remove(msgspec.Struct, frozen=True, tag=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
 from pipeline_guard.fixes.program import Program
@@ -34,11 +33,21 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
     if name is None:
         wanted.append("logging")
         name = "logger"
-        if _is_bound(tree, name):
+        if is_bound(tree, name):
             raise CannotRewrite("'logger' means something else in this file", "give the file a logger first")
         lines = ["", "logger = logging.getLogger(__name__)"]
+    imports = [module for module in sorted(wanted) if not imported(tree, module)]
     last = _last_import(tree)
-    operations: list[Operation] = [_import(tree, path, module) for module in wanted if not imported(tree, module)]
+    operations: list[Operation] = []
+    if imports:
+        first = _first_import(tree)
+        if first is not None:
+            operations += [_in_order(path, tree, first, module) for module in imports]
+        elif tree.module.body:
+            head = tree.module.body[0]
+            new = [f"import {module}" for module in imports]
+            operations.append(Insert(path, head.lineno, ("", *new) if is_docstring(head) else (*new, ""),
+                                     after=is_docstring(head)))  # fmt: skip
     if lines:
         if last is None:
             raise CannotRewrite("the file has no imports behind which a logger could be made", "give the file a logger")
@@ -48,28 +57,30 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
     return operations, made
 
 
-def _import(tree: Tree, path: str, module: str) -> Insert:
-    """Return the import of a module, among the first ``import`` lines of a file in their order where they have one."""
-    line = f"import {module}"
-    body = [each for each in tree.module.body if not _is_future(each)]
-    start = next((at for at, each in enumerate(body) if isinstance(each, (ast.Import, ast.ImportFrom))), None)
-    if start is None:
-        head = tree.module.body[0]
-        after = is_docstring(head)
-        return Insert(path, head.lineno, ("", line) if after else (line, ""), after=after)
-    run = list(itertools.takewhile(lambda each: isinstance(each, ast.Import), body[start:]))
-    names = [each.names[0].name for each in run if isinstance(each, ast.Import)]
-    if not names:
-        return Insert(path, body[start].lineno, (line,))
-    if names == sorted(names):
-        later = next((each for each, name in zip(run, names, strict=True) if name > module), None)
-        if later is not None:
-            return Insert(path, later.lineno, (line,))
-    return Insert(path, run[-1].lineno, (line,), after=True)
+def _in_order(path: str, tree: Tree, first: ast.stmt, module: str) -> Insert:
+    """Return the import of a module among the first ones of a file, by the alphabet."""
+    body = tree.module.body
+    last: ast.stmt | None = None
+    for statement in body[body.index(first) :]:
+        if not isinstance(statement, ast.Import) or not tree.stands_alone(statement):
+            break
+        if last is not None and statement.lineno != (last.end_lineno or 0) + 1:
+            break  # the next group
+        if statement.names[0].name > module:
+            return Insert(path, statement.lineno, (f"import {module}",))
+        last = statement
+    if last is None:
+        return Insert(path, first.lineno, (f"import {module}",))
+    return Insert(path, last.lineno, (f"import {module}",), after=True)
 
 
-def _is_future(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+def _first_import(tree: Tree) -> ast.stmt | None:
+    for statement in tree.module.body:
+        if isinstance(statement, ast.Import):
+            return statement
+        if isinstance(statement, ast.ImportFrom) and statement.module != "__future__":
+            return statement
+    return None
 
 
 def _last_import(tree: Tree) -> ast.stmt | None:
@@ -77,10 +88,12 @@ def _last_import(tree: Tree) -> ast.stmt | None:
     return found[-1] if found else None
 
 
-def _is_bound(tree: Tree, name: str) -> bool:
+def is_bound(tree: Tree, name: str) -> bool:
+    """Say whether something in a file is given a name."""
     return any(
         (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store))
         or (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name)
         or (isinstance(node, ast.alias) and (node.asname or node.name) == name)
+        or (isinstance(node, ast.arg) and node.arg == name)
         for node in tree.parents
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes import aids, audio, engines, guards, responses, sessions
+from pipeline_guard.fixes import aids, audio, bypass, engines, guards, responses, sending, sessions, turns
 from pipeline_guard.fixes.edits import CannotRewrite, NoOpBody, Operation, Refusal, Unit
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.spawns import without_spawns
@@ -18,6 +18,9 @@ FIXERS: dict[str, Fixer] = {
     **responses.FIXERS,
     **guards.FIXERS,
     **sessions.FIXERS,
+    **turns.FIXERS,
+    **bypass.FIXERS,
+    **sending.FIXERS,
     **engines.FIXERS,
     **aids.FIXERS,
 }

@@ -9,12 +9,12 @@ from typing import Literal
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
-from pipeline_guard.fixes.deferral import remembered
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, Operation, Reroute, Unit
 from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
 from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.skipped import remembered
 from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
 from pipeline_guard.fixes.tree import Tree
 from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
@@ -87,7 +87,7 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
         call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
-    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code, target.awaits), *call.widening]
     if site.trigger not in ("greeting", "user_turn"):
         operations += remembered(program, lane, target, with_response=bool(call.widening))
     if site.trigger == "greeting" and site.cause_here:
@@ -117,10 +117,11 @@ def _at_its_callers(
         calls.append(made)
         operations += made.widening
         if only and caller.callee == f"{site.path}:{site.symbol}":
-            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code, target.awaits))
         else:
             statement = program.tree(caller.path).statement_of(place)
-            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+            asks = f"await {made.code}" if target.awaits else made.code
+            operations.append(Insert(caller.path, statement.lineno, (asks,), after=True))
         if caller.trigger == "greeting" and caller.cause_here:
             operations += greeting_log(program, caller)
     name = site.symbol.rpartition(".")[2]
@@ -147,7 +148,7 @@ def _askers(
         if caller.trigger in UNASKED:
             continue
         tree = program.tree(caller.path)
-        place = _statement_call(tree, caller)
+        place = _statement_call(tree, caller, target.awaits)
         try:
             yield caller, place, trigger_call(program, target, caller.path, place, reason_for(caller), payload)
         except CannotRewrite:
@@ -157,13 +158,13 @@ def _askers(
             yield from _askers(program, lane, target, f"{caller.path}:{caller.symbol}", payload, error, depth - 1)
 
 
-def _statement_call(tree: Tree, site: Site) -> ast.Call:
-    """Return a call that is a statement of a coroutine function; raises CannotRewrite for any other."""
+def _statement_call(tree: Tree, site: Site, awaits: bool) -> ast.Call:
+    """Return a call that is a statement (of a coroutine function, where it ``awaits``); raises CannotRewrite."""
     calls = tree.calls_at(site.line, site.column)
     if not calls:
         raise CannotRewrite("a call of it was not found", BY_HAND)
     statement = tree.statement_of(calls[0])
-    if not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
+    if awaits and not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
         raise CannotRewrite(f"{site.path}:{site.line} calls it where nothing can be awaited", BY_HAND)
     inner = tree.parents[calls[0]]
     if not isinstance(statement, ast.Expr) or not isinstance(inner, (ast.Expr, ast.Await)):

@@ -25,7 +25,7 @@ from pipeline_guard.fixes.edits import (
     Wrap,
     splice,
 )
-from pipeline_guard.fixes.effects import kept_effects
+from pipeline_guard.fixes.effects import kept_effects, spins_without
 from pipeline_guard.fixes.elements import taken_element
 from pipeline_guard.fixes.source import Source, lines_of
 from pipeline_guard.fixes.tree import Tree, first_line, is_docstring
@@ -49,6 +49,8 @@ class Rewriter:
         """Take in one operation; raises CannotRewrite and then nothing of it is taken in."""
         if isinstance(operation, NoOpCall):
             statement = self._statement_of_call(operation)
+            if spins_without(self.tree, statement):
+                raise CannotRewrite("the loop around it would wait for nothing any more", "take the loop out with it")
             self._mark(statement, operation.comment)
         elif isinstance(operation, Reroute):
             self._reroute(operation)
@@ -313,7 +315,7 @@ class Rewriter:
         """Return replacements with one more, which indents a statement as the others leave it."""
         statement = self.tree.statement_at(operation.line)
         assert statement is not None
-        first, last = first_line(statement), statement.end_lineno or statement.lineno
+        first, last = first_line(statement), operation.last or statement.end_lineno or statement.lineno
         newline, indentation, unit = self.source.newline_near(first), self.tree.indentation(first), self.tree.unit
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
         inside = [each for each in others if start <= each.start and each.end <= end and start != each.end]

@@ -83,12 +83,17 @@ class TriggerReader:
                 self._causes[id(hop)] = below
         if cause.name not in _WEAK:
             return
-        if hop.sink is not None or cause.name == "other":
+        if (hop.sink is not None or cause.name == "other") and not self._is_handler_of_events(hop.func, cause):
             self._causes[id(hop)] = self._from_callers(hop.func) or cause
         if hop.sink is None and self._causes[id(hop)] is cause:
             below = self._from_callee(hop)
             if below is not None and below.name in _CLOCKED:
                 self._causes[id(hop)] = below
+
+    def _is_handler_of_events(self, func: Func, cause: Cause) -> bool:
+        """Say whether an event causes it and its function is only registered, which says nothing of when it runs."""
+        above = self._above.get(func, ())
+        return cause.event is not None and all(hop.edge is not None and hop.edge.kind == "callback" for hop in above)
 
     def _cause(self, hop: Hop) -> Cause:
         """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
