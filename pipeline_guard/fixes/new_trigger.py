@@ -195,6 +195,8 @@ def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader
 def _in_class(
     program: Program, lane: Lane, sending: Sending, owner: ast.ClassDef, own: str, reader: Reader, receiver: str
 ) -> tuple[Target, list[Operation]]:
+    from pipeline_guard.fixes.followers import followers
+
     path = sending.site.path
     target = Target(path, NAME, owner, None, None, sending.awaits)
     operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
@@ -219,7 +221,8 @@ def _in_class(
     head = f'{_DEF[sending.awaits]} {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
-    operations.append(bookkeeping(reader, f"{receiver}.", kept, f"{receiver}.{NAME}", awaits=sending.awaits))
+    for each, at in ((reader, receiver), *followers(program, path, owner, reader)):
+        operations.append(bookkeeping(each, f"{at}.", kept, f"{at}.{NAME}", awaits=sending.awaits))
     return target, operations
 
 
