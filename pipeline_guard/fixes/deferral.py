@@ -51,7 +51,8 @@ def defer(program: Program, trigger: Trigger, *, without: str | None = None) -> 
     # A request that has not begun yet stands for this one as well; kept, it would be answered twice.
     asks_more = isinstance(guard.test, ast.BoolOp) and trigger.gate.marker is not None
     asks_more = asks_more and marker in tree.text(guard.test)
-    lines = (f"if {marker}{_IS_SET}:", f"    {kept}") if asks_more else (kept,)
+    is_set = _IS_SET if marker.endswith("_id") else ""
+    lines = (f"if {marker}{is_set}:", f"    {kept}") if asks_more else (kept,)
     return [*answered_later(program, trigger), Insert(trigger.path, leaves.lineno, lines)]
 
 

@@ -36,6 +36,7 @@ def without_guard(program: Program, finding: Finding) -> Iterator[Unit]:
 
 def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -> Unit:
     """Return the unit that puts guard, mark and bookkeeping into a trigger that sends whatever happens."""
+    from pipeline_guard.fixes.followers import followers
     from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
 
     tree = program.tree(trigger.path)
@@ -71,7 +72,10 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
-        bookkeeping(reader, f"{receiver}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef)),
+        *(
+            bookkeeping(each, f"{at}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef))
+            for each, at in ((reader, receiver), *followers(program, trigger.path, owner, reader))
+        ),
     ]
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
