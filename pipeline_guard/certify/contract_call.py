@@ -129,14 +129,21 @@ class ContractCall:
         stream_url: str | None = None,
         auth_token: str | None = None,
         public_host: str | None = None,
+        any_host: bool = False,
+        account_sid: str = "",
     ) -> Outcome:
-        """Call the agent and judge the call.  Raises CallFailed when no media stream comes about."""
+        """Call the agent and judge the call; options as in ``TwilioCall``.
+
+        Raises CallFailed when no media stream comes about.
+        """
         self.phone_call = TwilioCall(
             webhook,
             caller,
             stream_url=stream_url,
             auth_token=auth_token,
             public_host=public_host,
+            any_host=any_host,
+            account_sid=account_sid,
             faults=self.faults,
             seed=self.seed,
             speed=self.speed,

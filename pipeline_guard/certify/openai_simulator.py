@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from pipeline_guard.certify.faults import Fault, FaultPlan
 from pipeline_guard.certify.realtime.behaviour import Behaviour
+from pipeline_guard.certify.realtime.events import Ids
 from pipeline_guard.certify.realtime.facts import ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.hearing import Transcriber, nothing_understood
+from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, REALTIME, HttpAsked, HttpRequest, answer, model_asked_for
 from pipeline_guard.certify.realtime.schema import Problem
 from pipeline_guard.certify.realtime.script import Reply, Script, Situation, repeat_after_caller
 from pipeline_guard.certify.realtime.server import RealtimeServer
@@ -36,11 +39,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request, Response
 
-PATH = "/v1/realtime"
-_BETA = Problem(
-    "beta_api_shape_disabled",
-    "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.",
-)
+PATH = REALTIME
 # What is due within this many seconds is due: sums of floating point numbers do not meet exactly.
 _INSTANT = 1e-6
 # Close code of a connection that is refused after the handshake, as clients of the retired beta report it.
@@ -67,6 +66,7 @@ class OpenAISimulator:
     API leaves open (it carries both; the two are there for brevity).  ``faults`` are played as they are set off.
     ``api_key``: when given, other keys are refused with HTTP 401; a missing one always is.
     ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives.
+    ``tls``: the server's side of TLS; ``http_requests`` are the plain HTTP requests that came to the same port.
     """
 
     script: Script = repeat_after_caller
@@ -80,9 +80,11 @@ class OpenAISimulator:
     api_key: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    tls: ssl.SSLContext | None = None
     record: Record = field(default_factory=Record)
     on_audio: Callable[[int, bytes, str], None] | None = None
     sessions: list[RealtimeServer] = field(default_factory=list)
+    http_requests: list[HttpAsked] = field(default_factory=list)
     _server: Server | None = None
     _started_at: float = 0.0
     _connections: int = 0
@@ -97,16 +99,22 @@ class OpenAISimulator:
         for name, side in (("jitter-to-client", "to_client"), ("jitter-to-server", "to_server")):
             if (jitter := self.plan.lasting(name)) is not None:
                 setattr(self, side, replace(getattr(self, side), jitter=jitter.seconds))
+        self._ids = Ids(self.seed * 31 + 7)
 
     async def __aenter__(self) -> OpenAISimulator:
         from websockets.asyncio.server import serve
 
+        from pipeline_guard.certify.front_door import front_door
+
+        self._door = front_door(self._answer_http)
         self._started_at = asyncio.get_running_loop().time()
         self._server = await serve(
             self._serve,
             self.host,
             self.port,
             process_request=self._admit,
+            create_connection=self._door,
+            ssl=self.tls,
             compression=None,
             max_size=16 * 1024 * 1024,
             ping_interval=None,
@@ -117,17 +125,23 @@ class OpenAISimulator:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
+            for connection in tuple(self._door.undecided):
+                connection.transport.abort()
             await self._server.wait_closed()
 
     @property
     def websocket_base_url(self) -> str:
         """What ``AsyncOpenAI(websocket_base_url=…)`` takes."""
-        return f"ws://{self.host}:{self.port}/v1"
+        return f"{self._scheme}://{self.host}:{self.port}/v1"
 
     @property
     def url(self) -> str:
         """What a plain WebSocket client connects to; it adds ``?model=…``."""
-        return f"ws://{self.host}:{self.port}{PATH}"
+        return f"{self._scheme}://{self.host}:{self.port}{PATH}"
+
+    @property
+    def _scheme(self) -> str:
+        return "wss" if self.tls is not None else "ws"
 
     @property
     def turns(self) -> list[TurnFacts]:
@@ -162,6 +176,14 @@ class OpenAISimulator:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
         return None
 
+    def _answer_http(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
+        status, body = answer(request, self._ids, self.api_key)
+        asked = HttpAsked(self.now, request.method, request.path, status, request.size, model_asked_for(request))
+        self.http_requests.append(asked)
+        event = {"method": asked.method, "path": asked.path, "status": status, "model": asked.model}
+        self.record.add(asked.at, "openai", 0, "received", "http-request", event, asked.size)
+        return status, body
+
     async def _serve(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         self._connections += 1
@@ -169,7 +191,7 @@ class OpenAISimulator:
         query = parse_qs(urlsplit(socket.request.path).query)
         model = query.get("model", [""])[0]
         self.record.add(self.now, "openai", number, "note", "connected", {"model": model})
-        refusal = _BETA if "realtime=v1" in socket.request.headers.get("OpenAI-Beta", "") else None
+        refusal = BETA_IS_OFF if "realtime=v1" in socket.request.headers.get("OpenAI-Beta", "") else None
         if not model and refusal is None:
             refusal = Problem("missing_model", "You must provide a model parameter.", "model")
         session = RealtimeServer(self.behaviour, model=model or "none", seed=self.seed * 100 + number)
