@@ -17,7 +17,7 @@ from pipeline_guard.certify.judging import audio
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, SessionFacts
 from pipeline_guard.certify.judging.judge import judge
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
-from pipeline_guard.certify.realtime.script import Reply, Situation
+from pipeline_guard.certify.realtime.script import Item, Reply, Situation
 from pipeline_guard.certify.record import Record
 from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
@@ -41,10 +41,16 @@ def understood(heard: Sequence[str | None]) -> int:
 
 def model(situation: Situation) -> Reply:
     """The script of the simulated model."""
-    count = understood(situation.heard)
-    if situation.heard and situation.news and situation.heard[-1] is None:
+    heard = [item.heard if item.audio_ms else _words(item) for item in situation.items if item.is_question]
+    count = understood(heard)
+    if heard and situation.news and heard[-1] is None:
         return Reply.say(AGAIN)
     return Reply.say(LINES[count])
+
+
+def _words(item: Item) -> str | None:
+    """Return the text of an item: a new session is told in writing what was said in the one before it."""
+    return " ".join(str(part.get("text", "")) for part in item.shape.get("content", ())) or None
 
 
 async def caller(phone: Phone) -> None:
