@@ -253,7 +253,7 @@ class CallSession:
 
     async def _on_event(self, event: ServerEvent) -> None:
         if event.response_id:
-            self.gate.handle(ev.Progress(event.response_id), self._now())
+            await self._on_progress(event.response_id)
         if event.type == "response.output_audio.delta":
             if self.gate.may_play(event.response_id):
                 await self._play(event)
@@ -269,6 +269,13 @@ class CallSession:
             await self._on_error(event)
         else:
             await self._on_caller_event(event)
+
+    async def _on_progress(self, response_id: str) -> None:
+        """A response is alive; where its response.created was lost, it is what the request that is open has become."""
+        if self.gate.phase is Phase.REQUESTED and response_id not in self.gate.finished:
+            self.log.write("response.created", response=response_id, trigger_id=self.gate.pending_response, late=True)
+            await self._tell_gate(ev.Created(response_id, self.gate.pending_response))
+        self.gate.handle(ev.Progress(response_id), self._now())
 
     async def _on_response(self, event: ServerEvent) -> None:
         response = event.response

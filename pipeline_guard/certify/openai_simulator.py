@@ -14,6 +14,7 @@ run both in a loop of ``virtual_time`` with speed 1.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import ssl
@@ -27,7 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 from pipeline_guard.certify.faults import Fault, FaultPlan
 from pipeline_guard.certify.realtime.behaviour import Behaviour
 from pipeline_guard.certify.realtime.events import Ids
-from pipeline_guard.certify.realtime.facts import ResponseFacts, TurnFacts
+from pipeline_guard.certify.realtime.facts import Refusal, ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.hearing import Transcriber, nothing_understood
 from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, REALTIME, HttpAsked, HttpRequest, answer, model_asked_for
 from pipeline_guard.certify.realtime.schema import Problem
@@ -65,7 +66,9 @@ class OpenAISimulator:
     ``script`` decides what the model says, ``transcriber`` what it understands, ``behaviour`` everything else that the
     API leaves open (it carries both; the two are there for brevity).  ``faults`` are played as they are set off.
     ``api_key``: when given, other keys are refused with HTTP 401; a missing one always is.
-    ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives.
+    ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives;
+    ``on_voice`` with response id, bytes and format of the model's, as it is sent.
+    ``refusals`` are the client's events that were answered with an error.
     ``tls``: the server's side of TLS; ``http_requests`` are the plain HTTP requests that came to the same port.
     """
 
@@ -83,6 +86,8 @@ class OpenAISimulator:
     tls: ssl.SSLContext | None = None
     record: Record = field(default_factory=Record)
     on_audio: Callable[[int, bytes, str], None] | None = None
+    on_voice: Callable[[str, bytes, str], None] | None = None
+    refusals: list[Refusal] = field(default_factory=list)
     sessions: list[RealtimeServer] = field(default_factory=list)
     http_requests: list[HttpAsked] = field(default_factory=list)
     _server: Server | None = None
@@ -212,7 +217,7 @@ class Connection:
     ) -> None:
         self.simulator, self.socket, self.session, self.number = simulator, socket, session, number
         self._chance = random.Random(simulator.seed * 7919 + number)
-        self._inbox: deque[tuple[float, str | bytes]] = deque()
+        self._inbox: deque[tuple[float, float, str | bytes]] = deque()  # when it is read, when it was sent
         self._outbox: deque[tuple[float, dict[str, Any]]] = deque()
         self._wake = asyncio.Event()
         self._unsent = asyncio.Event()
@@ -246,7 +251,7 @@ class Connection:
         async for message in self.socket:
             now = self.simulator.now
             earliest = self._inbox[-1][0] if self._inbox else now
-            self._inbox.append((max(earliest, now + self.simulator.to_server.sample(self._chance)), message))
+            self._inbox.append((max(earliest, now + self.simulator.to_server.sample(self._chance)), now, message))
             self._wake.set()
             if self._pause:
                 pause, self._pause = self._pause, 0.0
@@ -257,7 +262,8 @@ class Connection:
         while True:
             now = self.simulator.now + _INSTANT
             while self._inbox and self._inbox[0][0] <= now and not self._frozen:
-                self._take_in(self._inbox.popleft()[1], now)
+                _, sent_at, message = self._inbox.popleft()
+                self._take_in(message, now, sent_at)
             if not self._frozen:
                 self.session.tick(now)
                 self._collect()
@@ -274,7 +280,7 @@ class Connection:
                 # Nothing to wait for, and others want their turn.
                 await asyncio.sleep(0)
 
-    def _take_in(self, message: str | bytes, now: float) -> None:
+    def _take_in(self, message: str | bytes, now: float, sent_at: float) -> None:
         faults = self._due(_type_of(message)) if self.simulator.plan.faults else []
         names = {fault.name: fault for fault in faults}
         if "ignore-create" in names:
@@ -283,13 +289,25 @@ class Connection:
             self.session.extra_create_latency = names["slow-create"].seconds
         # The server may answer at once; what it answers comes after what it was asked.
         self.session.listening.last_audio = b""
+        active, responses, errors = (
+            self.session.active_response_id,
+            len(self.session.responses),
+            len(self.session.errors),
+        )
         event = self.session.receive(message, now)
         event_type = event.get("type", "unreadable")
         size = decoded_size(str(event.get("audio", ""))) if event_type == "input_audio_buffer.append" else 0
         shown = {key: value for key, value in event.items() if key != "audio"} if size else event
         if size and self.simulator.on_audio is not None and self.session.listening.last_audio:
             self.simulator.on_audio(self.number, self.session.listening.last_audio, self.session.listening.audio_format)
-        self.simulator.record.add(self.simulator.now, "openai", self.number, "received", str(event_type), shown, size)
+        at = self.simulator.now
+        entry = self.simulator.record.add(at, "openai", self.number, "received", str(event_type), shown, size)
+        for response in self.session.responses[responses:]:
+            if response.cause == "client":
+                response.asked_at, response.asked_by = sent_at, entry.order
+        for refused in self.session.errors[errors:]:
+            refusal = Refusal(entry.order, sent_at, at, self.number, refused["error"], active)
+            self.simulator.refusals.append(refusal)
         self._collect()
 
     def _collect(self) -> None:
@@ -363,6 +381,9 @@ class Connection:
     async def _send(self, event: dict[str, Any]) -> None:
         size = decoded_size(event["delta"]) if event["type"] == "response.output_audio.delta" else 0
         shown = {key: value for key, value in event.items() if key != "delta"} if size else event
+        if size and self.simulator.on_voice is not None:
+            audio_format = self.session.session["audio"]["output"]["format"]["type"]
+            self.simulator.on_voice(event["response_id"], base64.b64decode(event["delta"]), audio_format)
         self.simulator.record.add(self.simulator.now, "openai", self.number, "sent", event["type"], shown, size)
         await self.socket.send(json.dumps(event, ensure_ascii=False))
 
