@@ -1,4 +1,8 @@
-"""The contract's test call with an unmodified agent: start it, find its webhook, call it, keep all that was seen."""
+"""The contract's test call with an unmodified agent: start it, find its webhook, call it, keep all that was seen.
+
+An agent that speaks the retired beta protocol is refused, as the service refuses it.  Then it is called once more by a
+simulator that tolerates the beta, so that its pipeline can be judged all the same; that does not change the verdict.
+"""
 
 from __future__ import annotations
 
@@ -16,66 +20,117 @@ from pipeline_guard.certify.child import (
     RunningAgent,
     running_agent,
 )
+from pipeline_guard.certify.conduct import Conduct, conduct_checks
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
 from pipeline_guard.certify.faults import Fault
-from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, HttpAsked
+from pipeline_guard.certify.judging.facts import Check, Reason, verdict
 from pipeline_guard.certify.throwaway_ca import throwaway_tls
 from pipeline_guard.certify.twilio.errors import CallFailed
-from pipeline_guard.certify.twilio.twiml import Verb
 from pipeline_guard.certify.twilio.webhooks import ask_webhook
 from pipeline_guard.certify.voice_webhook import Asked, find_voice_webhook, judged
+
+CONNECTED = "a media stream comes about"
+BETA = "protocol.beta"
+# What the agent writes and asks for at the end of a call arrives within this time (seconds).
+_SETTLES = 0.5
+# Reasons that do not depend on what Realtime answers: the others follow from being refused.
+_STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "agent.", "call.")
 
 
 @dataclass
 class ForeignCall:
     """One call of an agent.
 
-    ``outcome`` is None when no media stream came about; ``failure`` says why then.  ``webhook`` is the path that was
-    called, "" where the stream was opened straight away.  ``during`` are the HTTP requests that the agent made to the
-    simulated service while the call was on.
+    ``webhook`` is the path that was called, "" where the stream was opened straight away.  ``outcome`` is None when no
+    media stream came about: then ``checks`` say why.  ``in_beta`` is the same call with the beta tolerated, where the
+    agent speaks it.
     """
 
     webhook: str
+    checks: list[Check] = field(default_factory=list)
     outcome: Outcome | None = None
-    failure: str = ""
-    verbs: list[Verb] = field(default_factory=list)
-    during: list[HttpAsked] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     outside: list[Outside] = field(default_factory=list)
-    exit_status: int | None = None
-    speaks_beta: bool = False
+    in_beta: ForeignCall | None = None
 
     @property
-    def log(self) -> str:
-        """What the agent wrote, as one text."""
-        return "".join(line.text + "\n" for line in self.lines)
+    def passed(self) -> bool:
+        """Whether everything asked of the agent was seen."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def speaks_beta(self) -> bool:
+        """Whether the agent asked for the retired protocol."""
+        return any(reason.code == BETA for check in self.checks for reason in check.reasons)
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Why the agent is refused, the reason behind the others first.
+
+        Of an agent whose protocol is refused, what follows from the refusal is left out; what its pipeline does wrong
+        is said by the call that tolerates the beta.
+        """
+        own = [reason for check in self.checks for reason in check.reasons]
+        if not self.speaks_beta:
+            return own
+        own = [reason for reason in own if reason.code.startswith(_STANDS_ALONE)]
+        known = {reason.code for reason in own}
+        beside = self.in_beta.reasons_of_calls if self.in_beta is not None else []
+        return [*own, *(reason for reason in beside if reason.code not in known)]
+
+    @property
+    def reasons_of_calls(self) -> list[Reason]:
+        """All reasons of this one call."""
+        return [reason for check in self.checks for reason in check.reasons]
+
+
+async def certify_agent(
+    spec: AgentSpec, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()
+) -> ForeignCall:
+    """Call an agent, and once more with the beta tolerated when it speaks that.
+
+    Raises AgentFailed when it cannot be started or has no webhook.
+    """
+    call = await call_agent(spec, seed=seed, speed=speed, faults=faults)
+    if call.speaks_beta:
+        call.in_beta = await call_agent(spec, seed=seed, speed=speed, faults=faults, tolerate_beta=True)
+    return call
 
 
 async def call_agent(
-    spec: AgentSpec, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()
+    spec: AgentSpec,
+    *,
+    seed: int = 0,
+    speed: float = 1.0,
+    faults: Sequence[Fault] = (),
+    tolerate_beta: bool = False,
 ) -> ForeignCall:
     """Start the agent, make the contract's test call, and end the agent.
 
-    Raises AgentFailed when it cannot be started or called.
+    Raises AgentFailed when it cannot be started or has no webhook.
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
     test_call = ContractCall(seed=seed, speed=speed, faults=faults)
-    test_call.openai.tls = tls.server
+    openai = test_call.openai
+    openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
-        test_call.openai,
-        running_agent(spec, openai_port=test_call.openai.port, ca=tls.ca, clock=lambda: test_call.openai.now) as agent,
+        openai,
+        running_agent(spec, openai_port=openai.port, ca=tls.ca, clock=lambda: openai.now) as agent,
     ):
         call = ForeignCall(await _webhook(agent, spec))
-        asked_before = len(test_call.openai.http_requests)
+        asked_before = len(openai.http_requests)
         try:
-            call.outcome = await _make(test_call, agent, call.webhook)
+            await _make(test_call, agent, call.webhook)
         except CallFailed as error:
-            call.failure = str(error)
-        call.during = test_call.openai.http_requests[asked_before:]
-        if test_call.phone_call is not None:
-            call.verbs = test_call.phone_call.verbs
-        call.speaks_beta = any(error["code"] == BETA_IS_OFF.code for error in test_call.openai.errors)
-    call.lines, call.outside, call.exit_status = agent.lines, agent.outside, agent.exit_status
+            call.checks = [verdict(CONNECTED, [Reason("call.failed", str(error))], "none did")]
+        await asyncio.sleep(_SETTLES)
+        conduct = Conduct(openai.http_requests[asked_before:], tolerate_beta, agent.process.returncode)
+        if not call.checks:
+            hosts = [each.host for each in agent.outside if each.kind == "refused"]
+            call.outcome = test_call.judge([line.text for line in agent.lines], hosts)
+            assert call.outcome.facts is not None
+            call.checks = [*conduct_checks(call.outcome.facts, conduct), *call.outcome.checks]
+    call.lines, call.outside = agent.lines, agent.outside
     return call
 
 
@@ -89,11 +144,12 @@ async def _webhook(agent: RunningAgent, spec: AgentSpec) -> str:
     return await find_voice_webhook(agent, ask)
 
 
-async def _make(test_call: ContractCall, agent: RunningAgent, webhook: str) -> Outcome:
+async def _make(test_call: ContractCall, agent: RunningAgent, webhook: str) -> None:
     stream_path = agent.spec.stream_path
     if stream_path is not None and not webhook:
-        return await test_call.run(stream_url=f"ws://127.0.0.1:{agent.port}{stream_path}", auth_token=AUTH_TOKEN)
-    return await test_call.run(
+        await test_call.run(stream_url=f"ws://127.0.0.1:{agent.port}{stream_path}", auth_token=AUTH_TOKEN)
+        return
+    await test_call.run(
         agent.base_url + webhook,
         auth_token=AUTH_TOKEN,
         account_sid=ACCOUNT_SID,

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline_guard.certify.faults import Fault, FaultPlan
+from pipeline_guard.certify.realtime import beta
 from pipeline_guard.certify.realtime.behaviour import Behaviour
 from pipeline_guard.certify.realtime.events import Ids
 from pipeline_guard.certify.realtime.facts import Refusal, ResponseFacts, TurnFacts
@@ -69,6 +70,8 @@ class OpenAISimulator:
     ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives;
     ``on_voice`` with response id, bytes and format of the model's, as it is sent.
     ``refusals`` are the client's events that were answered with an error.
+    ``tolerate_beta``: serve the retired beta protocol to those who ask for it, instead of refusing them as the service
+    does; the record shows their events in today's shape.
     ``tls``: the server's side of TLS; ``http_requests`` are the plain HTTP requests that came to the same port.
     """
 
@@ -84,6 +87,7 @@ class OpenAISimulator:
     host: str = "127.0.0.1"
     port: int = 0
     tls: ssl.SSLContext | None = None
+    tolerate_beta: bool = False
     record: Record = field(default_factory=Record)
     on_audio: Callable[[int, bytes, str], None] | None = None
     on_voice: Callable[[str, bytes, str], None] | None = None
@@ -195,13 +199,15 @@ class OpenAISimulator:
         number = self._connections
         query = parse_qs(urlsplit(socket.request.path).query)
         model = query.get("model", [""])[0]
-        self.record.add(self.now, "openai", number, "note", "connected", {"model": model})
-        refusal = BETA_IS_OFF if "realtime=v1" in socket.request.headers.get("OpenAI-Beta", "") else None
+        wants_beta = any("realtime=v1" in value for value in socket.request.headers.get_all("OpenAI-Beta"))
+        shown = {"model": model, "protocol": "beta"} if wants_beta else {"model": model}
+        self.record.add(self.now, "openai", number, "note", "connected", shown)
+        refusal = BETA_IS_OFF if wants_beta and not self.tolerate_beta else None
         if not model and refusal is None:
             refusal = Problem("missing_model", "You must provide a model parameter.", "model")
         session = RealtimeServer(self.behaviour, model=model or "none", seed=self.seed * 100 + number)
         self.sessions.append(session)
-        connection = Connection(self, socket, session, number)
+        connection = Connection(self, socket, session, number, beta_shapes=wants_beta and refusal is None)
         if refusal is not None:
             await connection.refuse(refusal)
         else:
@@ -213,8 +219,15 @@ class Connection:
     """Moves messages between a socket and a session, late where the network is slow, wrong where a fault says so."""
 
     def __init__(
-        self, simulator: OpenAISimulator, socket: ServerConnection, session: RealtimeServer, number: int
+        self,
+        simulator: OpenAISimulator,
+        socket: ServerConnection,
+        session: RealtimeServer,
+        number: int,
+        *,
+        beta_shapes: bool = False,
     ) -> None:
+        self._beta_shapes = beta_shapes
         self.simulator, self.socket, self.session, self.number = simulator, socket, session, number
         self._chance = random.Random(simulator.seed * 7919 + number)
         self._inbox: deque[tuple[float, float, str | bytes]] = deque()  # when it is read, when it was sent
@@ -281,6 +294,8 @@ class Connection:
                 await asyncio.sleep(0)
 
     def _take_in(self, message: str | bytes, now: float, sent_at: float) -> None:
+        if self._beta_shapes:
+            message = beta.message_today(message)
         faults = self._due(_type_of(message)) if self.simulator.plan.faults else []
         names = {fault.name: fault for fault in faults}
         if "ignore-create" in names:
@@ -385,7 +400,9 @@ class Connection:
             audio_format = self.session.session["audio"]["output"]["format"]["type"]
             self.simulator.on_voice(event["response_id"], base64.b64decode(event["delta"]), audio_format)
         self.simulator.record.add(self.simulator.now, "openai", self.number, "sent", event["type"], shown, size)
-        await self.socket.send(json.dumps(event, ensure_ascii=False))
+        said = beta.to_beta(event) if self._beta_shapes else event
+        if said is not None:
+            await self.socket.send(json.dumps(said, ensure_ascii=False))
 
     async def _close(self, code: int) -> None:
         if code == 1006:
