@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline_guard.certify.callers import MANNERS
 from pipeline_guard.certify.ear import Ear
 from pipeline_guard.certify.faults import Fault
 from pipeline_guard.certify.frame_ledger import Arrivals, FrameLedger, Walk
 from pipeline_guard.certify.judging import audio
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, SessionFacts
 from pipeline_guard.certify.judging.judge import judge
-from pipeline_guard.certify.openai_simulator import OpenAISimulator
+from pipeline_guard.certify.openai_simulator import Latency, OpenAISimulator
 from pipeline_guard.certify.realtime.script import Item, Reply, Situation
 from pipeline_guard.certify.record import Record
-from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
 from pipeline_guard.certify.voice_ledger import VoiceLedger
@@ -51,18 +51,6 @@ def model(situation: Situation) -> Reply:
 def _words(item: Item) -> str | None:
     """Return the text of an item: a new session is told in writing what was said in the one before it."""
     return " ".join(str(part.get("text", "")) for part in item.shape.get("content", ())) or None
-
-
-async def caller(phone: Phone) -> None:
-    """The caller: waits for each question, answers it, and hangs up after the goodbye."""
-    await phone.listen()
-    *answers, last = load_utterances()
-    for utterance in answers:
-        phone.say(utterance.audio, utterance.text)
-        await phone.listen()
-    phone.say(last.audio, last.text)
-    # Nobody hangs up in the middle of a goodbye that was broken off and begun again.
-    await phone.listen(quiet=2.0)
 
 
 @dataclass
@@ -101,11 +89,22 @@ class ContractCall:
             … start the agent with test_call.openai.websocket_base_url …
             outcome = await test_call.run(webhook="http://127.0.0.1:8000/incoming-call")
 
-    ``faults`` go to the side they belong to.
+    ``faults`` go to the side they belong to; ``manner`` is how the caller talks (``callers.MANNERS``), ``delay`` the
+    seconds that a message takes to Realtime and back each way; ``port`` is Realtime's, 0 for any.
     """
 
-    def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        faults: Sequence[Fault] = (),
+        manner: str = "patient",
+        delay: float = 0.0,
+        port: int = 0,
+    ) -> None:
         self.seed, self.speed, self.faults = seed, speed, tuple(faults)
+        self.caller = MANNERS[manner]
         self.ledger = FrameLedger()
         self.record = Record()
         self._walks: dict[int, Walk] = {}
@@ -114,8 +113,11 @@ class ContractCall:
             script=model,
             transcriber=Ear(self.ledger, [(u.text, u.audio) for u in load_utterances()]),
             faults=self.faults,
+            to_client=Latency(delay),
+            to_server=Latency(delay),
             seed=seed,
             speed=speed,
+            port=port,
             record=self.record,
             on_audio=self._arrived,
             on_voice=self._voices.sent,
@@ -131,9 +133,21 @@ class ContractCall:
         public_host: str | None = None,
     ) -> Outcome:
         """Call the agent and judge the call.  Raises CallFailed when no media stream comes about."""
+        await self.make(webhook, stream_url=stream_url, auth_token=auth_token, public_host=public_host)
+        return self.judge()
+
+    async def make(
+        self,
+        webhook: str | None = None,
+        *,
+        stream_url: str | None = None,
+        auth_token: str | None = None,
+        public_host: str | None = None,
+    ) -> None:
+        """Call the agent.  Raises CallFailed when no media stream comes about."""
         self.phone_call = TwilioCall(
             webhook,
-            caller,
+            self.caller,
             stream_url=stream_url,
             auth_token=auth_token,
             public_host=public_host,
@@ -145,7 +159,6 @@ class ContractCall:
             clock=lambda: self.openai.now,
         )
         await self.phone_call.run()
-        return self.judge()
 
     def judge(self, log: Sequence[str] | None = None, hosts: Sequence[str] = ()) -> Outcome:
         """Return what the call shows; ``log`` is what the agent wrote, ``hosts`` what it asked the network for.
