@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -40,6 +41,8 @@ _INSIDE = Path(__file__).parent / "inside"
 # A proxy would carry the agent's connections past the simulator.
 _NOT_INHERITED = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy", "grpc_proxy", "ssl_cert_dir")
 _LAST_LINES = 8
+# The last line of a traceback, as "TypeError: …" or "package.SomeException: …".
+_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Refused|InvalidStatus\w*)\b:? ")
 _GRACE_SECONDS = 5.0
 
 
@@ -149,6 +152,12 @@ class RunningAgent:
         """The end of what the agent wrote, for a message."""
         texts = [line.text for line in self.lines if line.text.strip()][-_LAST_LINES:]
         return "".join(f"\n    {text[:200]}" for text in texts) or " (it wrote nothing)"
+
+    @property
+    def last_error(self) -> str:
+        """The last line that reads like an error, "" where none does."""
+        found = [line.text.strip() for line in self.lines if _ERROR.match(line.text.strip())]
+        return found[-1][:300] if found else ""
 
     def bound_ports(self) -> list[int]:
         """Return the ports that the agent listens on or wanted to, in order."""

@@ -12,6 +12,7 @@ PROTOCOL = "speaks the protocol that the service speaks"
 GREETING = "greets in the same session"
 SERVICES = "asks nothing but the Realtime session during the call"
 ALIVE = "the agent stays alive"
+BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
@@ -19,11 +20,15 @@ _VOICES = ("/v1/audio/speech",)
 
 @dataclass(frozen=True)
 class Conduct:
-    """What is known of the agent beside the call: its requests to the service while the call was on, and its end."""
+    """What is known of the agent beside the call.
+
+    ``asked`` are its requests to the service while the call was on, ``exit_status`` its end (None: it lives),
+    ``last_error`` the last line of its log that reads like an error.
+    """
 
     asked: Sequence[HttpAsked] = ()
-    spoke_beta: bool = False
     exit_status: int | None = None
+    last_error: str = ""
 
 
 def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
@@ -42,7 +47,7 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
     old_urls = [asked for asked in conduct.asked if asked.path.startswith(REALTIME) and asked.status == 400]
     reasons = [
         Reason(
-            "protocol.beta",
+            BETA,
             "the agent asks for the beta protocol (OpenAI-Beta: realtime=v1), which the service has switched off: "
             f"it answers {BETA_IS_OFF.code} and closes",
             entry.at,
@@ -51,13 +56,13 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
         for entry in connected[:1]
     ]
     reasons += [
-        Reason("protocol.beta", f"{asked} belongs to the beta, which the service has switched off", asked.at)
-        for asked in old_urls
+        Reason(BETA, f"{asked} belongs to the beta, which the service has switched off", asked.at) for asked in old_urls
     ]
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
-        reasons.append(Reason("protocol.no-session", text))
-    return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "refused by the service")
+        wrote = f"; it wrote: {conduct.last_error}" if conduct.last_error else ""
+        reasons.append(Reason(NO_SESSION, text + wrote))
+    return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
 
 
 def greeting_check(call: CallFacts) -> Check:
@@ -71,7 +76,7 @@ def greeting_check(call: CallFacts) -> Check:
         return verdict(GREETING, [], "the first response came before the caller spoke")
     spoken = any(verb.name in ("Say", "Play") for verb in call.verbs)
     how = "Twilio speaks instead" if spoken else "the caller hears nothing until they speak"
-    reason = Reason("greeting.missing", f"no response of the session greets the caller; {how}")
+    reason = Reason(GREETING_MISSING, f"no response of the session greets the caller; {how}")
     return verdict(GREETING, [reason], "no greeting")
 
 

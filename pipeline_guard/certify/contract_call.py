@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline_guard.certify.callers import MANNERS
 from pipeline_guard.certify.ear import Ear
 from pipeline_guard.certify.faults import Fault
 from pipeline_guard.certify.frame_ledger import Arrivals, FrameLedger, Walk
 from pipeline_guard.certify.judging import audio
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, SessionFacts
 from pipeline_guard.certify.judging.judge import judge
-from pipeline_guard.certify.openai_simulator import OpenAISimulator
+from pipeline_guard.certify.openai_simulator import Latency, OpenAISimulator
+from pipeline_guard.certify.realtime.facts import TurnFacts
 from pipeline_guard.certify.realtime.script import Item, Reply, Situation
+from pipeline_guard.certify.realtime.server import RealtimeServer
 from pipeline_guard.certify.record import Record
-from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
 from pipeline_guard.certify.voice_ledger import VoiceLedger
@@ -51,18 +53,6 @@ def model(situation: Situation) -> Reply:
 def _words(item: Item) -> str | None:
     """Return the text of an item: a new session is told in writing what was said in the one before it."""
     return " ".join(str(part.get("text", "")) for part in item.shape.get("content", ())) or None
-
-
-async def caller(phone: Phone) -> None:
-    """The caller: waits for each question, answers it, and hangs up after the goodbye."""
-    await phone.listen()
-    *answers, last = load_utterances()
-    for utterance in answers:
-        phone.say(utterance.audio, utterance.text)
-        await phone.listen()
-    phone.say(last.audio, last.text)
-    # Nobody hangs up in the middle of a goodbye that was broken off and begun again.
-    await phone.listen(quiet=2.0)
 
 
 @dataclass
@@ -101,11 +91,22 @@ class ContractCall:
             … start the agent with test_call.openai.websocket_base_url …
             outcome = await test_call.run(webhook="http://127.0.0.1:8000/incoming-call")
 
-    ``faults`` go to the side they belong to.
+    ``faults`` go to the side they belong to; ``manner`` is how the caller talks (``callers.MANNERS``), ``delay`` the
+    seconds that a message takes to Realtime and back each way; ``port`` is Realtime's, 0 for any.
     """
 
-    def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        faults: Sequence[Fault] = (),
+        manner: str = "patient",
+        delay: float = 0.0,
+        port: int = 0,
+    ) -> None:
         self.seed, self.speed, self.faults = seed, speed, tuple(faults)
+        self.caller = MANNERS[manner]
         self.ledger = FrameLedger()
         self.record = Record()
         self._walks: dict[int, Walk] = {}
@@ -114,8 +115,11 @@ class ContractCall:
             script=model,
             transcriber=Ear(self.ledger, [(u.text, u.audio) for u in load_utterances()]),
             faults=self.faults,
+            to_client=Latency(delay),
+            to_server=Latency(delay),
             seed=seed,
             speed=speed,
+            port=port,
             record=self.record,
             on_audio=self._arrived,
             on_voice=self._voices.sent,
@@ -129,16 +133,25 @@ class ContractCall:
         stream_url: str | None = None,
         auth_token: str | None = None,
         public_host: str | None = None,
+    ) -> Outcome:
+        """Call the agent and judge the call.  Raises CallFailed when no media stream comes about."""
+        await self.make(webhook, stream_url=stream_url, auth_token=auth_token, public_host=public_host)
+        return self.judge()
+
+    async def make(
+        self,
+        webhook: str | None = None,
+        *,
+        stream_url: str | None = None,
+        auth_token: str | None = None,
+        public_host: str | None = None,
         any_host: bool = False,
         account_sid: str = "",
-    ) -> Outcome:
-        """Call the agent and judge the call; options as in ``TwilioCall``.
-
-        Raises CallFailed when no media stream comes about.
-        """
+    ) -> None:
+        """Call the agent; options as in ``TwilioCall``.  Raises CallFailed when no media stream comes about."""
         self.phone_call = TwilioCall(
             webhook,
-            caller,
+            self.caller,
             stream_url=stream_url,
             auth_token=auth_token,
             public_host=public_host,
@@ -152,7 +165,6 @@ class ContractCall:
             clock=lambda: self.openai.now,
         )
         await self.phone_call.run()
-        return self.judge()
 
     def judge(self, log: Sequence[str] | None = None, hosts: Sequence[str] = ()) -> Outcome:
         """Return what the call shows; ``log`` is what the agent wrote, ``hosts`` what it asked the network for.
@@ -173,7 +185,9 @@ class ContractCall:
         return CallFacts(
             record=self.record,
             sessions=[
-                SessionFacts(number, session.turns, session.responses, [event["error"] for event in session.errors])
+                SessionFacts(
+                    number, self._said(session), session.responses, [event["error"] for event in session.errors]
+                )
                 for number, session in enumerate(self.openai.sessions, start=1)
             ],
             refusals=self.openai.refusals,
@@ -190,6 +204,11 @@ class ContractCall:
             hosts=hosts,
             lines=LINES,
         )
+
+    def _said(self, session: RealtimeServer) -> list[TurnFacts]:
+        """Return the turns of a session; what an agent commits after the caller hung up is nobody's."""
+        ends = [entry.at for entry in self.record.of("hang-up", peer="twilio")]
+        return [turn for turn in session.turns if not ends or turn.at <= ends[0]]
 
     def _arrived(self, connection: int, audio: bytes, audio_format: str) -> None:
         if audio_format == "audio/pcmu":

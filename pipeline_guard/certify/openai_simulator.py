@@ -45,7 +45,7 @@ PATH = REALTIME
 # What is due within this many seconds is due: sums of floating point numbers do not meet exactly.
 _INSTANT = 1e-6
 # Close code of a connection that is refused after the handshake, as clients of the retired beta report it.
-_REFUSED = 4000
+REFUSED_CODE = 4000
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class Connection:
         self.session.fail(problem)
         for event in self.session.take():
             await self._send(event)
-        await self.socket.close(_REFUSED, f"invalid_request_error.{problem.code}")
+        await self.socket.close(REFUSED_CODE, f"invalid_request_error.{problem.code}")
 
     async def run(self) -> None:
         """Serve until either side closes."""

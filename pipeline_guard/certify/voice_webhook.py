@@ -7,14 +7,16 @@ call.  Those whose names speak of an incoming call are asked, as Twilio would as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_guard.certify.child import AgentFailed, RunningAgent
+from pipeline_guard.certify.child import AgentFailed, AgentSpec, RunningAgent
 from pipeline_guard.certify.twilio.twiml import TwimlError, read_twiml
 
 _STRONG = ("incoming", "inbound", "voice", "twiml", "answer")
@@ -26,6 +28,11 @@ _OTHERS = (
 ).split()
 _WORD = re.compile(r"[a-z]+")
 _ROUTE = re.compile(rb"""["'](/[A-Za-z0-9_./-]{1,80})["']""")
+# A variable of the environment that says where the agent itself is reached, in code as a string.
+_ADDRESS = re.compile(
+    rb"""["']((?:PUBLIC|BASE|SERVER|NGROK|TUNNEL|WEBHOOK|APP|SERVICE|EXTERNAL|RENDER|RAILWAY|TWILIO|CALLBACK)_[A-Z_]*"""
+    rb"""(?:URL|HOST|HOSTNAME|DOMAIN|ADDRESS)|DOMAIN|HOSTNAME|NGROK)["']"""
+)
 _USUAL = ("/incoming-call", "/voice", "/twiml", "/twilio/voice", "/answer")
 _MOST_ASKED = 10
 
@@ -109,15 +116,31 @@ def _documented(base_url: str) -> list[str] | None:
     return [path for path, methods in paths.items() if "post" in methods] if isinstance(paths, dict) else None
 
 
+def address_hint(spec: AgentSpec) -> str:
+    """Return which variables of the environment may be the agent's own address, as the end of a sentence."""
+    names = dict.fromkeys(
+        match[1].decode() for source in _sources(spec.directory) for match in _ADDRESS.finditer(source)
+    )
+    unset = [name for name in names if not os.environ.get(name) and name not in spec.environment]
+    if not unset:
+        return ""
+    return (
+        f"; the agent may want to be told its own address: it reads {', '.join(unset[:5])} "
+        f"(--env {unset[0]}=https://{spec.public_host})"
+    )
+
+
 def _written(directory: Path) -> Iterable[str]:
     """Yield the strings of the agent's source that look like a route."""
+    for source in _sources(directory):
+        for match in _ROUTE.finditer(source):
+            yield match[1].decode()
+
+
+def _sources(directory: Path) -> Iterable[bytes]:
     from pipeline_guard.config import Config
     from pipeline_guard.discovery import discover
 
     for file in discover(directory.resolve(), (), Config().max_file_size).files:
-        try:
-            source = Path(file.path).read_bytes()
-        except OSError:
-            continue
-        for match in _ROUTE.finditer(source):
-            yield match[1].decode()
+        with contextlib.suppress(OSError):
+            yield Path(file.path).read_bytes()

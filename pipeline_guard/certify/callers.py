@@ -1,0 +1,80 @@
+"""The callers of the test call: the same three answers, given patiently, into the agent's voice, or in one breath.
+
+Most agents hold out against a patient caller.  The gaps in a guard show where two turns fall into one round trip.
+"""
+
+from __future__ import annotations
+
+from pipeline_guard.certify.mulaw import FRAME_BYTES, FRAME_MS, loudness
+from pipeline_guard.certify.twilio.phone import Phone
+from pipeline_guard.certify.twilio_simulator import Caller
+from pipeline_guard.certify.utterances import Utterance, load_utterances
+
+# Loudness of a frame that is speech; the quiet end of an utterance counts as silence already.
+_SPEECH = 0.01
+# Realtime takes a turn after 500 ms of silence; the caller goes on just after that, within the agent's round trip.
+_BREATH = 0.56
+
+
+async def patient(phone: Phone) -> None:
+    """Wait for each question, answer it, and hang up after the goodbye."""
+    await phone.listen()
+    *answers, last = load_utterances()
+    for utterance in answers:
+        phone.say(utterance.audio, utterance.text)
+        await phone.listen()
+    await _say_last(phone, last)
+
+
+async def interrupting(phone: Phone) -> None:
+    """Answer into each question as soon as it is clear what is asked; let the goodbye come to its end."""
+    for utterance in load_utterances():
+        await phone.hear()
+        await phone.pause(0.5)
+        if utterance is load_utterances()[-1]:
+            await _say_last(phone, utterance)
+        else:
+            phone.say(utterance.audio, utterance.text)
+            await phone.finish_speaking()
+            await _fall_silent(phone)
+
+
+async def hurried(phone: Phone) -> None:
+    """Say the service and the city in one breath, so that the second turn begins before the first is answered."""
+    await phone.listen()
+    service, city, last = load_utterances()
+    phone.say(service.audio, service.text)
+    await phone.finish_speaking()
+    await phone.pause(max(0.0, _BREATH - _quiet_end(service)))
+    phone.say(city.audio, city.text)
+    # The first question may still be played when the second one is made.
+    await phone.listen(quiet=1.5)
+    await _say_last(phone, last)
+
+
+MANNERS: dict[str, Caller] = {"patient": patient, "interrupting": interrupting, "hurried": hurried}
+
+
+async def _say_last(phone: Phone, utterance: Utterance) -> None:
+    phone.say(utterance.audio, utterance.text)
+    # Nobody hangs up in the middle of a goodbye that was broken off and begun again.
+    await phone.listen(quiet=2.0)
+
+
+async def _fall_silent(phone: Phone) -> None:
+    """Wait until the agent has stopped saying what was interrupted; it does not talk on for more than a second."""
+    for _ in range(50):
+        if not phone.hears_agent:
+            return
+        await phone.pause(0.02)
+
+
+def _quiet_end(utterance: Utterance) -> float:
+    """Return how many seconds of an utterance are silence behind its last sound."""
+    frames = [utterance.audio[start : start + FRAME_BYTES] for start in range(0, len(utterance.audio), FRAME_BYTES)]
+    quiet = 0
+    for frame in reversed(frames):
+        if loudness(frame) >= _SPEECH:
+            break
+        quiet += 1
+    return quiet * FRAME_MS / 1000
