@@ -41,8 +41,8 @@ _INSIDE = Path(__file__).parent / "inside"
 # A proxy would carry the agent's connections past the simulator.
 _NOT_INHERITED = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy", "grpc_proxy", "ssl_cert_dir")
 _LAST_LINES = 8
-# The last line of a traceback, as "TypeError: …" or "package.SomeException: …".
-_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Refused|InvalidStatus\w*)\b:? ")
+# The last line of a traceback ("TypeError: …", "package.SomeException: …"), or what a logger says of itself.
+_ERROR = re.compile(r"^\s*(?:\w+\.)*\w*(?:Error|Exception|Refused|InvalidStatus\w*)\b:? |\bERROR\b|\b[Mm]issing\b")
 _GRACE_SECONDS = 5.0
 
 
@@ -156,7 +156,7 @@ class RunningAgent:
     @property
     def last_error(self) -> str:
         """The last line that reads like an error, "" where none does."""
-        found = [line.text.strip() for line in self.lines if _ERROR.match(line.text.strip())]
+        found = [line.text.strip() for line in self.lines if _ERROR.search(line.text)]
         return found[-1][:300] if found else ""
 
     def bound_ports(self) -> list[int]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
-from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, REALTIME, HttpAsked
+from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, BETA_PATHS, HttpAsked
 
 PROTOCOL = "speaks the protocol that the service speaks"
 GREETING = "greets in the same session"
 SERVICES = "asks nothing but the Realtime session during the call"
 ALIVE = "the agent stays alive"
+LINE = "the agent holds the line"
 BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
+HUNG_UP = "call.closed"
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
@@ -30,6 +32,11 @@ class Conduct:
     exit_status: int | None = None
     last_error: str = ""
 
+    @property
+    def what_it_wrote(self) -> str:
+        """The error, as the end of a sentence."""
+        return f"; it wrote: {self.last_error}" if self.last_error else ""
+
 
 def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
     """Return the checks of an agent that runs as a child."""
@@ -37,6 +44,7 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
         protocol_check(call, conduct),
         greeting_check(call),
         services_check(conduct),
+        line_check(call, conduct),
         alive_check(conduct),
     ]
 
@@ -44,7 +52,7 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
 def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
     """Judge whether the agent speaks the Realtime protocol as it is now."""
     connected = [e for e in call.record.of("connected", peer="openai") if e.event.get("protocol") == "beta"]
-    old_urls = [asked for asked in conduct.asked if asked.path.startswith(REALTIME) and asked.status == 400]
+    old_urls = {asked.path: asked for asked in reversed(conduct.asked) if asked.path in BETA_PATHS}
     reasons = [
         Reason(
             BETA,
@@ -56,12 +64,12 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
         for entry in connected[:1]
     ]
     reasons += [
-        Reason(BETA, f"{asked} belongs to the beta, which the service has switched off", asked.at) for asked in old_urls
+        Reason(BETA, f"{old} belongs to the beta, which the service has switched off", old.at)
+        for old in old_urls.values()
     ]
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
-        wrote = f"; it wrote: {conduct.last_error}" if conduct.last_error else ""
-        reasons.append(Reason(NO_SESSION, text + wrote))
+        reasons.append(Reason(NO_SESSION, text + conduct.what_it_wrote))
     return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
 
 
@@ -92,6 +100,17 @@ def services_check(conduct: Conduct) -> Check:
             reasons.append(Reason("tts.http", f"{asked}{model} during the call: a second voice", asked.at))
     others = dict.fromkeys(str(asked) for asked in conduct.asked if not asked.path.startswith((*_EARS, *_VOICES)))
     return verdict(SERVICES, reasons, f"also asked: {', '.join(others)}" if others else "nothing else was asked")
+
+
+def line_check(call: CallFacts, conduct: Conduct) -> Check:
+    """Judge whether the agent hears the caller out before it ends the call."""
+    opened = call.record.of("start", peer="twilio", direction="sent")
+    closed = call.record.of("disconnected", peer="twilio")
+    if not opened or not closed or call.turns or call.was_cut or call.record.of("hang-up", peer="twilio"):
+        return verdict(LINE, [], "the caller was heard out")
+    seconds = closed[0].at - opened[0].at
+    text = f"the agent closed the media stream {seconds:.1f} s after it began, before it heard a word"
+    return verdict(LINE, [Reason(HUNG_UP, text + conduct.what_it_wrote, closed[0].at)], "it did not")
 
 
 def alive_check(conduct: Conduct) -> Check:

@@ -21,7 +21,7 @@ from pipeline_guard.certify.child import (
     RunningAgent,
     running_agent,
 )
-from pipeline_guard.certify.conduct import BETA, GREETING_MISSING, NO_SESSION, Conduct, conduct_checks
+from pipeline_guard.certify.conduct import BETA, GREETING_MISSING, Conduct, conduct_checks
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
 from pipeline_guard.certify.faults import Fault
 from pipeline_guard.certify.judging.facts import Check, Reason, verdict
@@ -38,8 +38,7 @@ _SETTLES = 0.5
 # An agent whose connection was refused may try another one within this time (seconds).
 _GIVES_UP = 5.0
 _NEVER = 3600.0
-# Where one of these holds, nothing could be heard or answered: of the other reasons stand those that do not follow.
-_ROOTS = (BETA, NO_SESSION)
+# Where nothing could be heard or answered, these reasons stand; the others follow from that.
 _STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "agent.", "call.")
 
 
@@ -47,8 +46,8 @@ _STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "agent.", "call.")
 class ForeignCall:
     """One call of an agent.
 
-    ``webhook`` is the path that was called, "" where the stream was opened straight away.  ``outcome`` is None when no
-    media stream came about: then ``checks`` say why.  ``in_beta`` is the same call with the beta tolerated, where the
+    ``webhook`` is the path that was called, "" where the stream was opened straight away.  ``checks`` are those of the
+    outcome and what else is asked of a child.  ``in_beta`` is the same call with the beta tolerated, where the
     agent speaks it.
     """
 
@@ -77,22 +76,27 @@ class ForeignCall:
         the beta does wrong is said by the call that tolerates it.
         """
         own = self.reasons_of_call
-        if any(reason.code in _ROOTS for reason in own):
-            own = [reason for reason in own if reason.code.startswith(_STANDS_ALONE)]
+        if self.in_beta is None:
+            return own
         known = {reason.code for reason in own}
-        beside = self.in_beta.reasons_of_call if self.in_beta is not None else []
-        return [*own, *(reason for reason in beside if reason.code not in known)]
+        return [*own, *(reason for reason in self.in_beta.reasons_of_call if reason.code not in known)]
 
     @property
     def reasons_of_call(self) -> list[Reason]:
-        """The reasons of this one call, each said once."""
-        all_of_them = [reason for check in self.checks for reason in check.reasons]
-        if not any(reason.code == GREETING_MISSING for reason in all_of_them):
-            return all_of_them
+        """The reasons of this one call, without those that only follow from another."""
+        found = [reason for check in self.checks for reason in check.reasons]
+        if not self._had_session or any(reason.code.startswith("call.") for reason in found):
+            return [reason for reason in found if reason.code.startswith(_STANDS_ALONE)]
+        if not any(reason.code == GREETING_MISSING for reason in found):
+            return found
         # An agent that does not greet leaves the caller in silence; that is the same thing once more.
         opened = self.outcome.record.of("start", peer="twilio", direction="sent") if self.outcome is not None else []
         first = {entry.at for entry in opened[:1]}
-        return [reason for reason in all_of_them if reason.code != "dead-air" or reason.at not in first]
+        return [reason for reason in found if reason.code != "dead-air" or reason.at not in first]
+
+    @property
+    def _had_session(self) -> bool:
+        return self.outcome is not None and bool(self.outcome.record.of("session.created", direction="sent"))
 
 
 async def certify_agent(
@@ -138,13 +142,14 @@ async def call_agent(
         await asyncio.sleep(_SETTLES)
         conduct = Conduct(openai.http_requests[asked_before:], agent.process.returncode, agent.last_error)
         phone = test_call.phone_call
-        if not call.checks and phone is not None and not phone.legs:
+        assert phone is not None
+        if not call.checks and not phone.legs:
             call.checks = [_no_stream(phone, await asyncio.to_thread(address_hint, spec))]
-        if not call.checks:
-            hosts = [each.host for each in agent.outside if each.kind == "refused"]
-            call.outcome = test_call.judge([line.text for line in agent.lines], hosts)
-            assert call.outcome.facts is not None
-            call.checks = [*conduct_checks(call.outcome.facts, conduct), *call.outcome.checks]
+        hosts = [each.host for each in agent.outside if each.kind == "refused"]
+        call.outcome = test_call.judge([line.text for line in agent.lines], hosts)
+        assert call.outcome.facts is not None
+        beside = conduct_checks(call.outcome.facts, conduct) if phone.legs else []
+        call.checks += [*beside, *call.outcome.checks]
     call.lines, call.outside = agent.lines, agent.outside
     return call
 

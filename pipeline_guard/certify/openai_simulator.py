@@ -186,7 +186,7 @@ class OpenAISimulator:
         return None
 
     def _answer_http(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
-        status, body = answer(request, self._ids, self.api_key)
+        status, body = answer(request, self._ids, self.api_key, tolerate_beta=self.tolerate_beta)
         asked = HttpAsked(self.now, request.method, request.path, status, request.size, model_asked_for(request))
         self.http_requests.append(asked)
         event = {"method": asked.method, "path": asked.path, "status": status, "model": asked.model}

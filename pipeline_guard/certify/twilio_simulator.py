@@ -216,7 +216,11 @@ class TwilioCall:
                 self.record.add(self.now, "twilio", 0, "note", f"<{verb.name}>", {**verb.attributes, "text": verb.text})
                 if verb.name in ("Connect/Stream", "Start/Stream"):
                     stream_url(verb)
-                    if not self._streams_gone:
+                    later = verbs[verbs.index(verb) + 1 :]
+                    if verb.name == "Start/Stream" and any(other.name == "Connect/Stream" for other in later):
+                        # <Start> goes on to the next verb at once: its stream listens beside the one to come.
+                        await self._open(verb, second=False)
+                    elif not self._streams_gone:
                         await self._stream(verb)
                 elif verb.name == "Redirect":
                     await self._follow(verb.text)
@@ -234,9 +238,10 @@ class TwilioCall:
 
     async def _stream(self, verb: Verb) -> None:
         """Open a stream and hold the call on it until one of the two sides ends it."""
+        forks = [leg for leg in self.legs if not leg.ended]
         first = await self._open(verb, second=False)
         caller = asyncio.create_task(self._caller())
-        readers = [asyncio.create_task(self._read(first))]
+        readers = [asyncio.create_task(self._read(leg)) for leg in (first, *forks)]
         frames = asyncio.create_task(self._frames(readers))
         try:
             await asyncio.wait([caller, readers[0], frames], return_when=asyncio.FIRST_COMPLETED)
