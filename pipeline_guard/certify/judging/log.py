@@ -13,6 +13,8 @@ LOG = "the log shows one pipeline"
 # Where one of these took a request or a response away, a watchdog's trigger or a retry asks for the first response, not
 # for a second one; whether there was a second one, the call itself shows.
 _AGAIN = frozenset({"recovery trigger", "timer trigger"})
+# Where the service creates a response by itself, neither the client nor its log can do anything about these.
+_UNASKED = frozenset({"active response", "duplicate response"})
 _LOST = ("drop-", "close-", "half-open", "session-expired", "ignore-create", "failed-response", "slow-", "refuse-")
 
 
@@ -48,6 +50,8 @@ def _reasons(call: CallFacts, result: Audit) -> Iterator[Reason]:
     for found in result.calls:
         for problem in found.problems:
             if problem.severity != "error" or (problem.kind in _AGAIN and _explained(call)):
+                continue
+            if problem.kind in _UNASKED and call.has_fault("foreign-created"):
                 continue
             said = lines[problem.line - 1].strip() if problem.line <= len(lines) else ""
             code = f"log.{problem.kind.replace(' ', '-')}"
