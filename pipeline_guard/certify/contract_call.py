@@ -18,7 +18,9 @@ from pipeline_guard.certify.judging import audio
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, SessionFacts
 from pipeline_guard.certify.judging.judge import judge
 from pipeline_guard.certify.openai_simulator import Latency, OpenAISimulator
+from pipeline_guard.certify.realtime.facts import TurnFacts
 from pipeline_guard.certify.realtime.script import Item, Reply, Situation
+from pipeline_guard.certify.realtime.server import RealtimeServer
 from pipeline_guard.certify.record import Record
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
@@ -143,14 +145,18 @@ class ContractCall:
         stream_url: str | None = None,
         auth_token: str | None = None,
         public_host: str | None = None,
+        any_host: bool = False,
+        account_sid: str = "",
     ) -> None:
-        """Call the agent.  Raises CallFailed when no media stream comes about."""
+        """Call the agent; options as in ``TwilioCall``.  Raises CallFailed when no media stream comes about."""
         self.phone_call = TwilioCall(
             webhook,
             self.caller,
             stream_url=stream_url,
             auth_token=auth_token,
             public_host=public_host,
+            any_host=any_host,
+            account_sid=account_sid,
             faults=self.faults,
             seed=self.seed,
             speed=self.speed,
@@ -179,7 +185,9 @@ class ContractCall:
         return CallFacts(
             record=self.record,
             sessions=[
-                SessionFacts(number, session.turns, session.responses, [event["error"] for event in session.errors])
+                SessionFacts(
+                    number, self._said(session), session.responses, [event["error"] for event in session.errors]
+                )
                 for number, session in enumerate(self.openai.sessions, start=1)
             ],
             refusals=self.openai.refusals,
@@ -196,6 +204,11 @@ class ContractCall:
             hosts=hosts,
             lines=LINES,
         )
+
+    def _said(self, session: RealtimeServer) -> list[TurnFacts]:
+        """Return the turns of a session; what an agent commits after the caller hung up is nobody's."""
+        ends = [entry.at for entry in self.record.of("hang-up", peer="twilio")]
+        return [turn for turn in session.turns if not ends or turn.at <= ends[0]]
 
     def _arrived(self, connection: int, audio: bytes, audio_format: str) -> None:
         if audio_format == "audio/pcmu":

@@ -17,6 +17,7 @@ import asyncio
 import base64
 import json
 import random
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +26,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline_guard.certify.faults import Fault, FaultPlan
+from pipeline_guard.certify.realtime import beta
 from pipeline_guard.certify.realtime.behaviour import Behaviour
+from pipeline_guard.certify.realtime.events import Ids
 from pipeline_guard.certify.realtime.facts import Refusal, ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.hearing import Transcriber, nothing_understood
+from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, REALTIME, HttpAsked, HttpRequest, answer, model_asked_for
 from pipeline_guard.certify.realtime.schema import Problem
 from pipeline_guard.certify.realtime.script import Reply, Script, Situation, repeat_after_caller
 from pipeline_guard.certify.realtime.server import RealtimeServer
@@ -37,15 +41,11 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request, Response
 
-PATH = "/v1/realtime"
-_BETA = Problem(
-    "beta_api_shape_disabled",
-    "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.",
-)
+PATH = REALTIME
 # What is due within this many seconds is due: sums of floating point numbers do not meet exactly.
 _INSTANT = 1e-6
 # Close code of a connection that is refused after the handshake, as clients of the retired beta report it.
-_REFUSED = 4000
+REFUSED_CODE = 4000
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class OpenAISimulator:
     ``on_audio`` is called with connection number, bytes and format of all audio of the caller, as it arrives;
     ``on_voice`` with response id, bytes and format of the model's, as it is sent.
     ``refusals`` are the client's events that were answered with an error.
+    ``tolerate_beta``: serve the retired beta protocol to those who ask for it, instead of refusing them as the service
+    does; the record shows their events in today's shape.
+    ``tls``: the server's side of TLS; ``http_requests`` are the plain HTTP requests that came to the same port.
     """
 
     script: Script = repeat_after_caller
@@ -83,11 +86,14 @@ class OpenAISimulator:
     api_key: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    tolerate_beta: bool = False
     record: Record = field(default_factory=Record)
     on_audio: Callable[[int, bytes, str], None] | None = None
     on_voice: Callable[[str, bytes, str], None] | None = None
     refusals: list[Refusal] = field(default_factory=list)
     sessions: list[RealtimeServer] = field(default_factory=list)
+    http_requests: list[HttpAsked] = field(default_factory=list)
     _server: Server | None = None
     _started_at: float = 0.0
     _connections: int = 0
@@ -102,16 +108,22 @@ class OpenAISimulator:
         for name, side in (("jitter-to-client", "to_client"), ("jitter-to-server", "to_server")):
             if (jitter := self.plan.lasting(name)) is not None:
                 setattr(self, side, replace(getattr(self, side), jitter=jitter.seconds))
+        self._ids = Ids(self.seed * 31 + 7)
 
     async def __aenter__(self) -> OpenAISimulator:
         from websockets.asyncio.server import serve
 
+        from pipeline_guard.certify.front_door import front_door
+
+        self._door = front_door(self._answer_http)
         self._started_at = asyncio.get_running_loop().time()
         self._server = await serve(
             self._serve,
             self.host,
             self.port,
             process_request=self._admit,
+            create_connection=self._door,
+            ssl=self.tls,
             compression=None,
             max_size=16 * 1024 * 1024,
             ping_interval=None,
@@ -122,17 +134,23 @@ class OpenAISimulator:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
+            for connection in tuple(self._door.undecided):
+                connection.transport.abort()
             await self._server.wait_closed()
 
     @property
     def websocket_base_url(self) -> str:
         """What ``AsyncOpenAI(websocket_base_url=…)`` takes."""
-        return f"ws://{self.host}:{self.port}/v1"
+        return f"{self._scheme}://{self.host}:{self.port}/v1"
 
     @property
     def url(self) -> str:
         """What a plain WebSocket client connects to; it adds ``?model=…``."""
-        return f"ws://{self.host}:{self.port}{PATH}"
+        return f"{self._scheme}://{self.host}:{self.port}{PATH}"
+
+    @property
+    def _scheme(self) -> str:
+        return "wss" if self.tls is not None else "ws"
 
     @property
     def turns(self) -> list[TurnFacts]:
@@ -167,19 +185,29 @@ class OpenAISimulator:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
         return None
 
+    def _answer_http(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
+        status, body = answer(request, self._ids, self.api_key)
+        asked = HttpAsked(self.now, request.method, request.path, status, request.size, model_asked_for(request))
+        self.http_requests.append(asked)
+        event = {"method": asked.method, "path": asked.path, "status": status, "model": asked.model}
+        self.record.add(asked.at, "openai", 0, "received", "http-request", event, asked.size)
+        return status, body
+
     async def _serve(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         self._connections += 1
         number = self._connections
         query = parse_qs(urlsplit(socket.request.path).query)
         model = query.get("model", [""])[0]
-        self.record.add(self.now, "openai", number, "note", "connected", {"model": model})
-        refusal = _BETA if "realtime=v1" in socket.request.headers.get("OpenAI-Beta", "") else None
+        wants_beta = any("realtime=v1" in value for value in socket.request.headers.get_all("OpenAI-Beta"))
+        shown = {"model": model, "protocol": "beta"} if wants_beta else {"model": model}
+        self.record.add(self.now, "openai", number, "note", "connected", shown)
+        refusal = BETA_IS_OFF if wants_beta and not self.tolerate_beta else None
         if not model and refusal is None:
             refusal = Problem("missing_model", "You must provide a model parameter.", "model")
         session = RealtimeServer(self.behaviour, model=model or "none", seed=self.seed * 100 + number)
         self.sessions.append(session)
-        connection = Connection(self, socket, session, number)
+        connection = Connection(self, socket, session, number, beta_shapes=wants_beta and refusal is None)
         if refusal is not None:
             await connection.refuse(refusal)
         else:
@@ -191,8 +219,15 @@ class Connection:
     """Moves messages between a socket and a session, late where the network is slow, wrong where a fault says so."""
 
     def __init__(
-        self, simulator: OpenAISimulator, socket: ServerConnection, session: RealtimeServer, number: int
+        self,
+        simulator: OpenAISimulator,
+        socket: ServerConnection,
+        session: RealtimeServer,
+        number: int,
+        *,
+        beta_shapes: bool = False,
     ) -> None:
+        self._beta_shapes = beta_shapes
         self.simulator, self.socket, self.session, self.number = simulator, socket, session, number
         self._chance = random.Random(simulator.seed * 7919 + number)
         self._inbox: deque[tuple[float, float, str | bytes]] = deque()  # when it is read, when it was sent
@@ -208,7 +243,7 @@ class Connection:
         self.session.fail(problem)
         for event in self.session.take():
             await self._send(event)
-        await self.socket.close(_REFUSED, f"invalid_request_error.{problem.code}")
+        await self.socket.close(REFUSED_CODE, f"invalid_request_error.{problem.code}")
 
     async def run(self) -> None:
         """Serve until either side closes."""
@@ -259,6 +294,8 @@ class Connection:
                 await asyncio.sleep(0)
 
     def _take_in(self, message: str | bytes, now: float, sent_at: float) -> None:
+        if self._beta_shapes:
+            message = beta.message_today(message)
         faults = self._due(_type_of(message)) if self.simulator.plan.faults else []
         names = {fault.name: fault for fault in faults}
         if "ignore-create" in names:
@@ -363,7 +400,9 @@ class Connection:
             audio_format = self.session.session["audio"]["output"]["format"]["type"]
             self.simulator.on_voice(event["response_id"], base64.b64decode(event["delta"]), audio_format)
         self.simulator.record.add(self.simulator.now, "openai", self.number, "sent", event["type"], shown, size)
-        await self.socket.send(json.dumps(event, ensure_ascii=False))
+        said = beta.to_beta(event) if self._beta_shapes else event
+        if said is not None:
+            await self.socket.send(json.dumps(said, ensure_ascii=False))
 
     async def _close(self, code: int) -> None:
         if code == 1006:

@@ -105,6 +105,7 @@ class TwilioCall:
     ``was_cut`` says that a fault ended the call in the middle.
     ``public_host`` is the host that the world knows the agent by: it stands in the Host header and in what is signed.
     The connections themselves go to the host and port of ``webhook`` (or ``stream_url``), in plain text on loopback.
+    ``any_host`` takes every public host of a media stream for the agent's: where the agent alone is under test.
     """
 
     webhook: str | None
@@ -112,6 +113,8 @@ class TwilioCall:
     stream_url: str | None = None
     auth_token: str | None = None
     public_host: str | None = None
+    any_host: bool = False
+    account_sid: str = ""
     call_from: str = "+972501234567"
     call_to: str = "+97231234567"
     status_callback: str | None = None
@@ -130,7 +133,8 @@ class TwilioCall:
 
     def __post_init__(self) -> None:
         ids = Ids(self.seed)
-        self.account_sid, self.call_sid = (ids.new(prefix).replace("_", "") for prefix in ("AC", "CA"))
+        made, self.call_sid = (ids.new(prefix).replace("_", "") for prefix in ("AC", "CA"))
+        self.account_sid = self.account_sid or made
         self._ids = ids
         self._chance = random.Random(self.seed)
         self.track = CallerTrack(self.seed)
@@ -293,7 +297,7 @@ class TwilioCall:
         if self.webhook is None:
             return public, parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
         local = f"ws://{parts.netloc}{parts.path or '/'}"
-        if parts.netloc == self.public_host:
+        if parts.netloc == self.public_host or (self.any_host and "." in (parts.hostname or "").strip("0123456789.")):
             return local, self._local.hostname, self._local.port or 80
         if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise CallFailed(
