@@ -8,7 +8,7 @@ arrived (``ear``), so an agent that doubles, loses or mixes up the caller's audi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline_guard.certify.callers import MANNERS
 from pipeline_guard.certify.ear import Ear
@@ -64,8 +64,8 @@ class Outcome:
     responses: int
     errors: list[str]
     record: Record
-    arrivals: list[Arrivals] = field(default_factory=list)
-    facts: CallFacts | None = None
+    arrivals: list[Arrivals]
+    facts: CallFacts
 
     @property
     def passed(self) -> bool:

@@ -62,7 +62,7 @@ def answered_check(call: CallFacts) -> Check:
     reasons = [reason for number, each in enumerate(said) for reason in _answers(call, each, number, len(said))]
     once = sum(len(each.answers) == 1 for each in said)
     never = sum(not each.answers for each in said)
-    if not said:
+    if not said and not call.was_cut:
         return Check(ANSWERED, False, "no turn was heard", (Reason("turn.none", "Realtime heard no turn"),))
     detail = f"{once} of {len(said)} turns answered once, {never} never"
     return verdict(ANSWERED, reasons, detail + ("; the call was cut off" if call.was_cut else ""))

@@ -38,6 +38,8 @@ def active_check(call: CallFacts) -> Check:
 def _collision(call: CallFacts, refusal: Refusal) -> Iterator[Reason]:
     responses = [r for session in call.sessions for r in session.responses]
     active = next((response for response in responses if response.id == refusal.active), None)
+    if active is not None and active.cause == "fault":
+        return  # the service had created that one by itself, which no client can prevent
     code, why = _how_it_came(call, refusal, active)
     ask = f"response.create was sent while {refusal.active} was active"
     yield Reason(code, f"{ask}: {why}", refusal.asked_at, (refusal.asked_by,))
@@ -46,8 +48,6 @@ def _collision(call: CallFacts, refusal: Refusal) -> Iterator[Reason]:
 def _how_it_came(call: CallFacts, refusal: Refusal, active: ResponseFacts | None) -> tuple[str, str]:
     if active is None:
         return "active.unguarded", "nothing is known of it"
-    if active.cause == "fault":
-        return "active.foreign", "the service had created that one by itself, which no client can prevent"
     if active.cause != "client":
         return "active.server-creates", "the session lets the server create responses as well"
     told = _told(call, refusal.connection, refusal.asked_at)
