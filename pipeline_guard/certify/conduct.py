@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
@@ -15,6 +15,8 @@ ALIVE = "the agent stays alive"
 LINE = "the agent holds the line"
 BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
 HUNG_UP = "call.closed"
+# Reasons that do not depend on what Realtime answers.
+_STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "speech.", "agent.", "call.")
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
@@ -47,6 +49,28 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
         line_check(call, conduct),
         alive_check(conduct),
     ]
+
+
+def told_apart(checks: Sequence[Check], call: CallFacts) -> list[Check]:
+    """Return the checks without what only follows from another one.
+
+    Where no session came about, or the agent ended the call at once, nothing could be heard or answered; and an agent
+    that does not greet leaves the caller in silence, which is the same thing once more.
+    """
+    codes = {reason.code for check in checks for reason in check.reasons}
+    opened = call.record.of("start", peer="twilio", direction="sent")
+    first = {entry.at for entry in opened[:1]} if GREETING_MISSING in codes else set()
+    dumb = not call.record.of("session.created", direction="sent") or any(code.startswith("call.") for code in codes)
+    return [_alone(check, dumb=dumb, first=first) for check in checks]
+
+
+def _alone(check: Check, *, dumb: bool, first: Collection[float]) -> Check:
+    if check.passed:
+        return check
+    if dumb and not any(reason.code.startswith(_STANDS_ALONE) for reason in check.reasons):
+        return Check(check.name, True, "nothing could be heard or answered", shown=False)
+    kept = [reason for reason in check.reasons if reason.code != "dead-air" or reason.at not in first]
+    return check if len(kept) == len(check.reasons) else verdict(check.name, kept, check.detail)
 
 
 def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
