@@ -96,15 +96,22 @@ class ForeignCall:
 
 
 async def certify_agent(
-    spec: AgentSpec, *, seed: int = 0, speed: float = 1.0, faults: Sequence[Fault] = ()
+    spec: AgentSpec,
+    *,
+    seed: int = 0,
+    speed: float = 1.0,
+    faults: Sequence[Fault] = (),
+    manner: str = "patient",
+    delay: float = 0.0,
 ) -> ForeignCall:
     """Call an agent, and once more with the beta tolerated when it speaks that.
 
     Raises AgentFailed when it cannot be started or has no webhook.
     """
-    call = await call_agent(spec, seed=seed, speed=speed, faults=faults)
+    options: dict[str, Any] = {"seed": seed, "speed": speed, "faults": faults, "manner": manner, "delay": delay}
+    call = await call_agent(spec, **options)
     if call.speaks_beta:
-        call.in_beta = await call_agent(spec, seed=seed, speed=speed, faults=faults, tolerate_beta=True)
+        call.in_beta = await call_agent(spec, **options, tolerate_beta=True)
     return call
 
 
@@ -114,6 +121,8 @@ async def call_agent(
     seed: int = 0,
     speed: float = 1.0,
     faults: Sequence[Fault] = (),
+    manner: str = "patient",
+    delay: float = 0.0,
     tolerate_beta: bool = False,
 ) -> ForeignCall:
     """Start the agent, make the contract's test call, and end the agent.
@@ -121,7 +130,7 @@ async def call_agent(
     Raises AgentFailed when it cannot be started or has no webhook.
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
-    test_call = ContractCall(seed=seed, speed=speed, faults=faults)
+    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay)
     openai = test_call.openai
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
@@ -143,7 +152,6 @@ async def call_agent(
         if not call.checks:
             hosts = [each.host for each in agent.outside if each.kind == "refused"]
             call.outcome = test_call.judge([line.text for line in agent.lines], hosts)
-            assert call.outcome.facts is not None
             call.checks = [*conduct_checks(call.outcome.facts, conduct), *call.outcome.checks]
     call.lines, call.outside = agent.lines, agent.outside
     return call
