@@ -93,6 +93,8 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
     ]
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
+        for entry in call.record.of("turned-away", peer="openai")[:1]:
+            text += f"; it was turned away from {entry.event['path']} with HTTP {entry.event['status']}"
         reasons.append(Reason(NO_SESSION, text + conduct.what_it_wrote))
     return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
 

@@ -114,7 +114,12 @@ async def call_agent(
         phone = test_call.phone_call
         assert phone is not None
         if not failed and not phone.legs:
-            failed = [_no_stream(phone, await asyncio.to_thread(address_hint, spec))]
+            hint = (
+                ""
+                if any(verb.name == "Gather" for verb in phone.verbs)
+                else await asyncio.to_thread(address_hint, spec)
+            )
+            failed = [_no_stream(phone, hint)]
         hosts = [each.host for each in agent.outside if each.kind == "refused"]
         outcome = test_call.judge([line.text for line in agent.lines], hosts)
         conduct = Conduct(openai.http_requests[asked_before:], agent.process.returncode, agent.last_error)

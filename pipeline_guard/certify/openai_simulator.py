@@ -178,12 +178,17 @@ class OpenAISimulator:
         for due in self.plan.due("connect"):
             self.record.add(self.now, "openai", self._connections, "note", "fault", {"fault": str(due)})
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server is overloaded.\n")
-        if urlsplit(request.path).path != PATH:
-            return connection.respond(HTTPStatus.NOT_FOUND, f"There is only {PATH} here.\n")
+        path = urlsplit(request.path).path
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
-        return None
+        if path != PATH:
+            response = connection.respond(HTTPStatus.NOT_FOUND, f"There is only {PATH} here.\n")
+        elif scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
+            response = connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
+        else:
+            return None
+        shown = {"path": path, "status": response.status_code}
+        self.record.add(self.now, "openai", self._connections, "note", "turned-away", shown)
+        return response
 
     def _answer_http(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
         status, body = answer(request, self._ids, self.api_key, tolerate_beta=self.tolerate_beta)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline_guard.certify.certificate.timeline import Timeline, timeline_of
 from pipeline_guard.certify.contract_call import Outcome
-from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason
+from pipeline_guard.certify.judging.facts import Check, Reason
 from pipeline_guard.certify.schedules import Schedule
 
 # A certificate over fewer calls than this is a quick look, and says so.
@@ -56,10 +56,14 @@ class Part:
 
 @dataclass(frozen=True)
 class CallResult:
-    """One call.  ``refused`` says why no call came about, "" for a call; ``rerun`` makes this one again, alone."""
+    """One call.  ``reasons`` say why it did not pass, the root of the matter first; ``rerun`` makes it again, alone.
+
+    A call that never came about has checks that say so, and no figures.
+    """
 
     schedule: Schedule
     checks: Sequence[Check]
+    reasons: Sequence[Reason] = ()
     turns: int = 0
     answered_once: int = 0
     responses: int = 0
@@ -67,19 +71,13 @@ class CallResult:
     frames: int = 0
     seconds: float = 0.0
     errors: Sequence[str] = ()
-    refused: str = ""
     rerun: str = ""
     timeline: Timeline | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the call showed everything it has to."""
-        return not self.refused and all(check.passed for check in self.checks)
-
-    @property
-    def reasons(self) -> list[Reason]:
-        """Why it did not."""
-        return [reason for check in self.checks for reason in check.reasons]
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -119,14 +117,26 @@ class Certificate:
         return [(name, found["passed"], found["failed"], found["unshown"]) for name, found in counts.items()]
 
 
-def result_of(schedule: Schedule, outcome: Outcome, rerun: str, *, with_timeline: bool) -> CallResult:
+def result_of(
+    schedule: Schedule,
+    checks: Sequence[Check],
+    reasons: Sequence[Reason],
+    outcome: Outcome | None,
+    rerun: str,
+    *,
+    with_timeline: bool,
+) -> CallResult:
     """Return what the certificate keeps of a call; its timeline too if it failed, or where it is asked for."""
     from pipeline_guard.certify.judging.answers import what_was_said
 
-    call: CallFacts = outcome.facts
+    if outcome is None:
+        return CallResult(schedule, checks, reasons, rerun=rerun)
+    call = outcome.facts
+    places = [(reason.at, str(reason)) for reason in reasons if reason.at is not None]
     return CallResult(
         schedule=schedule,
-        checks=outcome.checks,
+        checks=checks,
+        reasons=reasons,
         turns=outcome.turns,
         answered_once=sum(len(said.answers) == 1 for said in what_was_said(call)),
         responses=outcome.responses,
@@ -135,5 +145,5 @@ def result_of(schedule: Schedule, outcome: Outcome, rerun: str, *, with_timeline
         seconds=call.ended_at,
         errors=outcome.errors,
         rerun=rerun,
-        timeline=timeline_of(call) if with_timeline or not outcome.passed else None,
+        timeline=timeline_of(call, places) if with_timeline or reasons else None,
     )

@@ -84,7 +84,6 @@ def _call(call: CallResult) -> dict[str, Any]:
         "delay": call.schedule.delay,
         "faults": [str(fault) for fault in call.schedule.faults],
         "verdict": _word(call.passed),
-        "refused": call.refused or None,
         "turns": call.turns,
         "answered_once": call.answered_once,
         "responses": call.responses,
@@ -92,6 +91,7 @@ def _call(call: CallResult) -> dict[str, Any]:
         "seconds": round(call.seconds, 2),
         "errors": list(call.errors),
         "checks": [check_as_json(check) for check in call.checks],
+        "reasons": [_reason(reason) for reason in call.reasons],
         "rerun": call.rerun,
     }
 

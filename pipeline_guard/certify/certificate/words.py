@@ -54,8 +54,6 @@ def call_title(call: CallResult) -> str:
 
 def reasons(call: CallResult) -> list[str]:
     """Return why a call did not pass, a sentence each."""
-    if call.refused:
-        return [f"no call came about: {call.refused}"]
     return [str(reason) for reason in call.reasons] or [c.name for c in call.checks if not c.passed]
 
 
