@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pipeline_guard.certify.child import AgentFailed, AgentSpec, child_environment, running_agent
-from pipeline_guard.certify.conduct import PROTOCOL
+from pipeline_guard.certify.conduct import GREETING, PROTOCOL
 from pipeline_guard.certify.foreign_call import ForeignCall, certify_agent
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
 from pipeline_guard.certify.realtime.script import Reply, sequence
 from pipeline_guard.certify.throwaway_ca import throwaway_tls
 from pipeline_guard.certify.voice_webhook import judged, ranked
+from pipeline_guard.cli.group import cli
 
 pytest.importorskip("trustme")
 AGENTS = Path(__file__).parent / "fixtures" / "agents"
-FAST = 8.0
+FAST = 5.0
 
 
 def certified(spec: AgentSpec) -> ForeignCall:
@@ -42,15 +45,16 @@ def codes(call: ForeignCall) -> list[str]:
 # -- whole calls ------------------------------------------------------------------------------------------------------
 
 
-def test_an_agent_with_one_path_passes_unmodified() -> None:
-    call = certified(single_path())
-    assert [str(reason) for reason in call.reasons] == []
-    assert call.webhook == "/incoming-call"
-    assert (call.outcome.turns, call.outcome.responses) == (3, 4)
-    assert [line.text for line in call.lines if line.text.startswith("trigger")] == ["trigger greeting"] + [
-        "trigger turn"
-    ] * 3
-    assert call.outside == []
+def test_an_agent_with_one_path_is_certified_unmodified(tmp_path: Path) -> None:
+    shutil.copy(AGENTS / "single_path.py", tmp_path)
+    arguments = ["certify", str(tmp_path), "--app", "single_path:app", "--seed", "0", "--speed", str(FAST)]
+    result = CliRunner().invoke(cli, [*arguments, "--format", "json"], standalone_mode=False)
+    certificate = json.loads(result.stdout)
+    assert [reason["text"] for call in certificate["calls"] for reason in call["reasons"]] == []
+    assert certificate["verdict"] == "pass"
+    assert (certificate["totals"]["turns"], certificate["totals"]["responses"]) == (3, 4)
+    assert all(check["verdict"] == "pass" for check in certificate["checks"])
+    assert {PROTOCOL, GREETING} < {check["name"] for check in certificate["checks"]}
 
 
 def test_an_agent_on_the_sdk_passes_on_the_port_that_it_chose_itself() -> None:
@@ -81,6 +85,10 @@ def test_who_speaks_the_beta_is_refused_for_it_and_judged_all_the_same() -> None
     assert call.in_beta is not None
     assert call.in_beta.outcome.failed == call.outcome.failed == [PROTOCOL]
     assert call.in_beta.outcome.responses == 4
+    said = [line for line in call.in_beta.lines if line.text.startswith("trigger")]
+    assert [line.text for line in said] == ["trigger greeting", *["trigger turn"] * 3]
+    assert all(0 <= line.at <= call.in_beta.outcome.facts.ended_at for line in said)
+    assert call.in_beta.outside == []
 
 
 # -- starting and ending ----------------------------------------------------------------------------------------------

@@ -60,8 +60,14 @@ def told_apart(checks: Sequence[Check], call: CallFacts) -> list[Check]:
     codes = {reason.code for check in checks for reason in check.reasons}
     opened = call.record.of("start", peer="twilio", direction="sent")
     first = {entry.at for entry in opened[:1]} if GREETING_MISSING in codes else set()
+    no_session = not codes.isdisjoint((BETA, NO_SESSION))
     dumb = not call.record.of("session.created", direction="sent") or any(code.startswith("call.") for code in codes)
-    return [_alone(check, dumb=dumb, first=first) for check in checks]
+    return [
+        Check(check.name, True, "there was no session", shown=False)
+        if no_session and check.name == LINE
+        else _alone(check, dumb=dumb, first=first)
+        for check in checks
+    ]
 
 
 def _alone(check: Check, *, dumb: bool, first: Collection[float]) -> Check:

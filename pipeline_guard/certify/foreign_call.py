@@ -100,10 +100,11 @@ async def call_agent(
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
         openai,
-        running_agent(spec, openai_port=openai.port, ca=tls.ca, clock=lambda: openai.now) as agent,
+        running_agent(spec, openai_port=openai.port, ca=tls.ca, clock=lambda: openai.now, speed=speed) as agent,
     ):
         webhook = await _webhook(agent, spec)
         asked_before = len(openai.http_requests)
+        agent.shift(openai.restart_clock())
         failed: list[Check] = []
         try:
             await _until_refused(_make(test_call, agent, webhook), openai)

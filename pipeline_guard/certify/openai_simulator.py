@@ -172,6 +172,13 @@ class OpenAISimulator:
         """Seconds of simulated time since the simulator started."""
         return (asyncio.get_running_loop().time() - self._started_at) * self.speed
 
+    def restart_clock(self) -> float:
+        """Let simulated time begin again, and return what it was; only a server without sessions can do that."""
+        if self.sessions:
+            return 0.0
+        past, self._started_at = self.now, asyncio.get_running_loop().time()
+        return past
+
     # -- the connection ------------------------------------------------------------------------------------------
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:

@@ -318,23 +318,23 @@ class TwilioCall:
         await self.webhooks.stream_event(leg.verb, leg.stream.identity, "stream-stopped")
 
     async def _read(self, leg: Leg) -> None:
-        async for message in leg.socket:
-            now = self.now
-            event = leg.stream.receive(message, now)
-            self.record.add(
-                now,
-                "twilio",
-                leg.number,
-                "received",
-                str(event.get("event", "unreadable")),
-                _shown(event),
-                _size(event),
-            )
-            await self._send_marks(leg)
-            if self._slow_until > now:
-                await asyncio.sleep((self._slow_until - now) / self.speed)
+        from websockets.exceptions import ConnectionClosed
+
+        # An agent that crashes closes as well, only not politely.
+        with contextlib.suppress(ConnectionClosed):
+            async for message in leg.socket:
+                await self._take_in(leg, message)
         leg.ended = True
         self.record.add(self.now, "twilio", leg.number, "note", "disconnected", {"code": leg.socket.close_code})
+
+    async def _take_in(self, leg: Leg, message: str | bytes) -> None:
+        now = self.now
+        event = leg.stream.receive(message, now)
+        kind = str(event.get("event", "unreadable"))
+        self.record.add(now, "twilio", leg.number, "received", kind, _shown(event), _size(event))
+        await self._send_marks(leg)
+        if self._slow_until > now:
+            await asyncio.sleep((self._slow_until - now) / self.speed)
 
     async def _send_marks(self, leg: Leg) -> None:
         leg.stream.tick(self.now)

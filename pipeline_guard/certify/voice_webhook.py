@@ -67,7 +67,7 @@ async def find_voice_webhook(agent: RunningAgent, ask: Ask) -> str:
     tried = ", ".join(f"{each.path} ({each.answer})" for each in asked) or "none looked like one"
     raise AgentFailed(
         f"no route of the agent answers a call with TwiML: {tried}; "
-        "name it with --voice-path, or the media stream's with --stream-path."
+        "name it with --webhook, or the media stream's with --stream."
     )
 
 
