@@ -79,7 +79,7 @@ def test_a_second_response_create_and_a_second_recogniser_are_each_a_reason() ->
 
 
 def test_who_speaks_the_beta_is_refused_for_it_and_judged_all_the_same() -> None:
-    call = certified(single_path("beta"))
+    call = certified(single_path("beta, recording"))
     assert codes(call) == ["protocol.beta"]
     assert "beta_api_shape_disabled" in call.reasons[0].text
     assert call.in_beta is not None
@@ -88,7 +88,9 @@ def test_who_speaks_the_beta_is_refused_for_it_and_judged_all_the_same() -> None
     said = [line for line in call.in_beta.lines if line.text.startswith("trigger")]
     assert [line.text for line in said] == ["trigger greeting", *["trigger turn"] * 3]
     assert all(0 <= line.at <= call.in_beta.outcome.facts.ended_at for line in said)
-    assert call.in_beta.outside == []
+    # What it asks for when the call is over, be it another recogniser, is no part of the call.
+    assert [each.target for each in call.in_beta.outside] == ["api.deepgram.com:443"]
+    assert "after the call: POST /v1/audio/transcriptions" in [check.detail for check in call.in_beta.outcome.checks]
 
 
 # -- starting and ending ----------------------------------------------------------------------------------------------

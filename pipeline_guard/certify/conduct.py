@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
 from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, BETA_PATHS, HttpAsked
+from pipeline_guard.certify.record import Record
 
 PROTOCOL = "speaks the protocol that the service speaks"
 GREETING = "greets in the same session"
@@ -20,6 +22,12 @@ _STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "speech.", "agent."
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
+
+
+def call_over_at(record: Record) -> float:
+    """Return when the call was over: what an agent asks for after that is no part of it."""
+    ends = [entry.at for entry in record.of("hang-up", "disconnected", peer="twilio")]
+    return min(ends, default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
     return [
         protocol_check(call, conduct),
         greeting_check(call),
-        services_check(conduct),
+        services_check(call, conduct),
         line_check(call, conduct),
         alive_check(conduct),
     ]
@@ -120,18 +128,23 @@ def greeting_check(call: CallFacts) -> Check:
     return verdict(GREETING, [reason], "no greeting")
 
 
-def services_check(conduct: Conduct) -> Check:
-    """Judge what the agent asked of the service over HTTP while the call was on."""
+def services_check(call: CallFacts, conduct: Conduct) -> Check:
+    """Judge what the agent asked of the service over HTTP while the call was on; afterwards it may transcribe."""
+    over = call_over_at(call.record)
+    during = [asked for asked in conduct.asked if asked.at <= over]
     reasons = []
-    for asked in conduct.asked:
+    for asked in during:
         model = f" ({asked.model})" if asked.model else ""
         if asked.path.startswith(_EARS):
             text = f"{asked}{model} during the call: a second recogniser"
             reasons.append(Reason("stt.http", text, asked.at))
         elif asked.path.startswith(_VOICES):
             reasons.append(Reason("tts.http", f"{asked}{model} during the call: a second voice", asked.at))
-    others = dict.fromkeys(str(asked) for asked in conduct.asked if not asked.path.startswith((*_EARS, *_VOICES)))
-    return verdict(SERVICES, reasons, f"also asked: {', '.join(others)}" if others else "nothing else was asked")
+    others = dict.fromkeys(str(asked) for asked in during if not asked.path.startswith((*_EARS, *_VOICES)))
+    later = dict.fromkeys(str(asked) for asked in conduct.asked if asked.at > over)
+    details = [f"also asked: {', '.join(others)}"] if others else []
+    details += [f"after the call: {', '.join(later)}"] if later else []
+    return verdict(SERVICES, reasons, "; ".join(details) or "nothing else was asked")
 
 
 def line_check(call: CallFacts, conduct: Conduct) -> Check:
