@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline_guard.certify.certificate.model import CallResult, result_of
 from pipeline_guard.certify.record import Record
@@ -41,9 +41,7 @@ def reference_call(schedule: Schedule, rerun: str, *, with_timeline: bool) -> Ma
     from reference_agent.simulated_call import make_test_call
 
     try:
-        outcome: Outcome = virtual_time.run(
-            make_test_call(schedule.seed, faults=schedule.faults, manner=schedule.manner, delay=schedule.delay)
-        )
+        outcome: Outcome = virtual_time.run(make_test_call(**_options(schedule)))
     except CallFailed as error:
         check = verdict(CAME_ABOUT, [Reason("call.failed", str(error))], "none did")
         return MadeCall(result_of(schedule, [check], check.reasons, None, rerun, with_timeline=False))
@@ -57,16 +55,16 @@ def foreign_maker(spec: AgentSpec) -> Maker:
     def make(schedule: Schedule, rerun: str, *, with_timeline: bool) -> MadeCall:
         from pipeline_guard.certify.foreign_call import certify_agent
 
-        call = asyncio.run(
-            certify_agent(
-                spec, seed=schedule.seed, faults=schedule.faults, manner=schedule.manner, delay=schedule.delay
-            )
-        )
+        call = asyncio.run(certify_agent(spec, **_options(schedule)))
         outcome = call.outcome
         result = result_of(schedule, call.checks, call.reasons, outcome, rerun, with_timeline=with_timeline)
         return MadeCall(result, outcome.record if outcome is not None else Record())
 
     return make
+
+
+def _options(schedule: Schedule) -> dict[str, Any]:
+    return {name: getattr(schedule, name) for name in ("seed", "faults", "manner", "delay", "pace")}
 
 
 def make_calls(

@@ -103,12 +103,14 @@ async def certify_agent(
     faults: Sequence[Fault] = (),
     manner: str = "patient",
     delay: float = 0.0,
+    pace: float = 4.0,
 ) -> ForeignCall:
     """Call an agent, and once more with the beta tolerated when it speaks that.
 
     Raises AgentFailed when it cannot be started or has no webhook.
     """
     options: dict[str, Any] = {"seed": seed, "speed": speed, "faults": faults, "manner": manner, "delay": delay}
+    options["pace"] = pace
     call = await call_agent(spec, **options)
     if call.speaks_beta:
         call.in_beta = await call_agent(spec, **options, tolerate_beta=True)
@@ -123,6 +125,7 @@ async def call_agent(
     faults: Sequence[Fault] = (),
     manner: str = "patient",
     delay: float = 0.0,
+    pace: float = 4.0,
     tolerate_beta: bool = False,
 ) -> ForeignCall:
     """Start the agent, make the contract's test call, and end the agent.
@@ -130,7 +133,7 @@ async def call_agent(
     Raises AgentFailed when it cannot be started or has no webhook.
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
-    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay)
+    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay, pace=pace)
     openai = test_call.openai
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
