@@ -49,16 +49,19 @@ def reference_call(schedule: Schedule, rerun: str, *, with_timeline: bool) -> Ma
     return MadeCall(result, outcome.record)
 
 
-def foreign_maker(spec: AgentSpec) -> Maker:
-    """Return what calls an agent that is not ours: each call starts it afresh and takes its real time."""
+def foreign_maker(spec: AgentSpec, speed: float = 1.0) -> Maker:
+    """Return what calls an agent that is not ours: each call starts it afresh, and takes its time.
+
+    At a ``speed`` above 1 the caller talks that many times faster; timers of the agent stay what they are.
+    """
 
     def make(schedule: Schedule, rerun: str, *, with_timeline: bool) -> MadeCall:
         from pipeline_guard.certify.foreign_call import certify_agent
 
-        call = asyncio.run(certify_agent(spec, **_options(schedule)))
+        call = asyncio.run(certify_agent(spec, schedule, speed=speed))
         outcome = call.outcome
-        result = result_of(schedule, call.checks, call.reasons, outcome, rerun, with_timeline=with_timeline)
-        return MadeCall(result, outcome.record if outcome is not None else Record())
+        result = result_of(schedule, outcome.checks, call.reasons, outcome, rerun, with_timeline=with_timeline)
+        return MadeCall(result, outcome.record)
 
     return make
 

@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,12 +37,13 @@ API_KEY = "sk-certification-0000000000000000"
 ACCOUNT_SID = "AC00000000000000000000000000000000"
 AUTH_TOKEN = "certification0000000000000000000"
 PHONE_NUMBER = "+97231234567"
+PUBLIC_HOST = "agent.example"
 _INSIDE = Path(__file__).parent / "inside"
 # A proxy would carry the agent's connections past the simulator.
 _NOT_INHERITED = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy", "grpc_proxy", "ssl_cert_dir")
 _LAST_LINES = 8
-# The last line of a traceback, as "TypeError: …" or "package.SomeException: …".
-_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Refused|InvalidStatus\w*)\b:? ")
+# The last line of a traceback ("TypeError: …", "package.SomeException: …"), or what a logger says of itself.
+_ERROR = re.compile(r"^\s*(?:\w+\.)*\w*(?:Error|Exception|Refused|InvalidStatus\w*)\b:? |\bERROR\b|\b[Mm]issing\b")
 _GRACE_SECONDS = 5.0
 
 
@@ -67,7 +68,7 @@ class AgentSpec:
     port: int | None = None
     voice_path: str | None = None
     stream_path: str | None = None
-    public_host: str = "agent.example"
+    public_host: str = PUBLIC_HOST
     start_timeout: float = 60.0
 
 
@@ -110,6 +111,7 @@ class RunningAgent:
     clock: Callable[[], float]
     lines: list[Line] = field(default_factory=list)
     exit_status: int | None = None
+    speed: float = 1.0
     _began: tuple[float, float] = (0.0, 0.0)
     _kept: bytes | None = None
 
@@ -139,13 +141,18 @@ class RunningAgent:
         found = []
         wall, at = self._began
         for fact in self.facts:
-            when = at + fact["at"] - wall
+            when = at + (fact["at"] - wall) * self.speed
             if fact["kind"] == "refused":
                 port = f":{fact['port']}" if fact["port"] is not None else ":?"
                 found.append(Outside(when, "refused", f"{fact['host']}{port}", fact["where"]))
             elif fact["kind"] == "started" and not _is_python(fact["program"]):
                 found.append(Outside(when, "started", str(fact["program"]), ""))
         return found
+
+    def shift(self, seconds: float) -> None:
+        """Count time from so many seconds later on; what was before has negative times."""
+        self.lines[:] = [replace(line, at=line.at - seconds) for line in self.lines]
+        self._began = (self._began[0], self._began[1] - seconds)
 
     @property
     def last_lines(self) -> str:
@@ -156,7 +163,7 @@ class RunningAgent:
     @property
     def last_error(self) -> str:
         """The last line that reads like an error, "" where none does."""
-        found = [line.text.strip() for line in self.lines if _ERROR.match(line.text.strip())]
+        found = [line.text.strip() for line in self.lines if _ERROR.search(line.text)]
         return found[-1][:300] if found else ""
 
     def bound_ports(self) -> list[int]:
@@ -166,9 +173,16 @@ class RunningAgent:
 
 @asynccontextmanager
 async def running_agent(
-    spec: AgentSpec, *, openai_port: int, ca: bytes, clock: Callable[[], float] = time.monotonic
+    spec: AgentSpec,
+    *,
+    openai_port: int,
+    ca: bytes,
+    clock: Callable[[], float] = time.monotonic,
+    speed: float = 1.0,
 ) -> AsyncIterator[RunningAgent]:
     """Start the agent, wait until it serves, and end it and all that it started, whatever happens.
+
+    ``clock`` is what the times of its lines are read from; it runs ``speed`` times faster than the world's.
 
     Raises AgentFailed when it does not start, or does not run where its network is held.
     """
@@ -189,7 +203,7 @@ async def running_agent(
         (private / "child.json").write_text(json.dumps(config), encoding="utf-8")
         environment = child_environment(spec, private, port)
         process = await _start(spec, directory, environment, port)
-        agent = RunningAgent(spec, process, port, private / "report.jsonl", clock)
+        agent = RunningAgent(spec, process, port, private / "report.jsonl", clock, speed=speed)
         agent._began = (time.time(), clock())
         assert process.stdout is not None
         assert process.stderr is not None

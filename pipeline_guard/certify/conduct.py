@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
-from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, REALTIME, HttpAsked
+from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, BETA_PATHS, HttpAsked
 
 PROTOCOL = "speaks the protocol that the service speaks"
 GREETING = "greets in the same session"
 SERVICES = "asks nothing but the Realtime session during the call"
 ALIVE = "the agent stays alive"
+LINE = "the agent holds the line"
 BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
+HUNG_UP = "call.closed"
+# Reasons that do not depend on what Realtime answers.
+_STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "speech.", "agent.", "call.")
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
@@ -30,6 +34,11 @@ class Conduct:
     exit_status: int | None = None
     last_error: str = ""
 
+    @property
+    def what_it_wrote(self) -> str:
+        """The error, as the end of a sentence."""
+        return f"; it wrote: {self.last_error}" if self.last_error else ""
+
 
 def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
     """Return the checks of an agent that runs as a child."""
@@ -37,14 +46,43 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
         protocol_check(call, conduct),
         greeting_check(call),
         services_check(conduct),
+        line_check(call, conduct),
         alive_check(conduct),
     ]
+
+
+def told_apart(checks: Sequence[Check], call: CallFacts) -> list[Check]:
+    """Return the checks without what only follows from another one.
+
+    Where no session came about, or the agent ended the call at once, nothing could be heard or answered; and an agent
+    that does not greet leaves the caller in silence, which is the same thing once more.
+    """
+    codes = {reason.code for check in checks for reason in check.reasons}
+    opened = call.record.of("start", peer="twilio", direction="sent")
+    first = {entry.at for entry in opened[:1]} if GREETING_MISSING in codes else set()
+    no_session = not codes.isdisjoint((BETA, NO_SESSION))
+    dumb = not call.record.of("session.created", direction="sent") or any(code.startswith("call.") for code in codes)
+    return [
+        Check(check.name, True, "there was no session", shown=False)
+        if no_session and check.name == LINE
+        else _alone(check, dumb=dumb, first=first)
+        for check in checks
+    ]
+
+
+def _alone(check: Check, *, dumb: bool, first: Collection[float]) -> Check:
+    if check.passed:
+        return check
+    if dumb and not any(reason.code.startswith(_STANDS_ALONE) for reason in check.reasons):
+        return Check(check.name, True, "nothing could be heard or answered", shown=False)
+    kept = [reason for reason in check.reasons if reason.code != "dead-air" or reason.at not in first]
+    return check if len(kept) == len(check.reasons) else verdict(check.name, kept, check.detail)
 
 
 def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
     """Judge whether the agent speaks the Realtime protocol as it is now."""
     connected = [e for e in call.record.of("connected", peer="openai") if e.event.get("protocol") == "beta"]
-    old_urls = [asked for asked in conduct.asked if asked.path.startswith(REALTIME) and asked.status == 400]
+    old_urls = {asked.path: asked for asked in reversed(conduct.asked) if asked.path in BETA_PATHS}
     reasons = [
         Reason(
             BETA,
@@ -56,12 +94,14 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
         for entry in connected[:1]
     ]
     reasons += [
-        Reason(BETA, f"{asked} belongs to the beta, which the service has switched off", asked.at) for asked in old_urls
+        Reason(BETA, f"{old} belongs to the beta, which the service has switched off", old.at)
+        for old in old_urls.values()
     ]
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
-        wrote = f"; it wrote: {conduct.last_error}" if conduct.last_error else ""
-        reasons.append(Reason(NO_SESSION, text + wrote))
+        for entry in call.record.of("turned-away", peer="openai")[:1]:
+            text += f"; it was turned away from {entry.event['path']} with HTTP {entry.event['status']}"
+        reasons.append(Reason(NO_SESSION, text + conduct.what_it_wrote))
     return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
 
 
@@ -92,6 +132,17 @@ def services_check(conduct: Conduct) -> Check:
             reasons.append(Reason("tts.http", f"{asked}{model} during the call: a second voice", asked.at))
     others = dict.fromkeys(str(asked) for asked in conduct.asked if not asked.path.startswith((*_EARS, *_VOICES)))
     return verdict(SERVICES, reasons, f"also asked: {', '.join(others)}" if others else "nothing else was asked")
+
+
+def line_check(call: CallFacts, conduct: Conduct) -> Check:
+    """Judge whether the agent hears the caller out before it ends the call."""
+    opened = call.record.of("start", peer="twilio", direction="sent")
+    closed = call.record.of("disconnected", peer="twilio")
+    if not opened or not closed or call.turns or call.was_cut or call.record.of("hang-up", peer="twilio"):
+        return verdict(LINE, [], "the caller was heard out")
+    seconds = closed[0].at - opened[0].at
+    text = f"the agent closed the media stream {seconds:.1f} s after it began, before it heard a word"
+    return verdict(LINE, [Reason(HUNG_UP, text + conduct.what_it_wrote, closed[0].at)], "it did not")
 
 
 def alive_check(conduct: Conduct) -> Check:

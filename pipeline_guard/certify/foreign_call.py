@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline_guard.certify.child import (
@@ -21,11 +21,11 @@ from pipeline_guard.certify.child import (
     RunningAgent,
     running_agent,
 )
-from pipeline_guard.certify.conduct import BETA, GREETING_MISSING, NO_SESSION, Conduct, conduct_checks
+from pipeline_guard.certify.conduct import BETA, Conduct, conduct_checks, told_apart
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
-from pipeline_guard.certify.faults import Fault
 from pipeline_guard.certify.judging.facts import Check, Reason, verdict
 from pipeline_guard.certify.openai_simulator import REFUSED_CODE, OpenAISimulator
+from pipeline_guard.certify.schedules import Schedule
 from pipeline_guard.certify.throwaway_ca import throwaway_tls
 from pipeline_guard.certify.twilio.errors import CallFailed
 from pipeline_guard.certify.twilio.webhooks import ask_webhook
@@ -33,131 +33,105 @@ from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.voice_webhook import Asked, address_hint, find_voice_webhook, judged
 
 CONNECTED = "a media stream comes about"
+PLAIN = Schedule(0)
 # What the agent writes and asks for at the end of a call arrives within this time (seconds).
 _SETTLES = 0.5
 # An agent whose connection was refused may try another one within this time (seconds).
 _GIVES_UP = 5.0
 _NEVER = 3600.0
-# Where one of these holds, nothing could be heard or answered: of the other reasons stand those that do not follow.
-_ROOTS = (BETA, NO_SESSION)
-_STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "agent.", "call.")
 
 
 @dataclass
 class ForeignCall:
     """One call of an agent.
 
-    ``webhook`` is the path that was called, "" where the stream was opened straight away.  ``outcome`` is None when no
-    media stream came about: then ``checks`` say why.  ``in_beta`` is the same call with the beta tolerated, where the
-    agent speaks it.
+    ``webhook`` is the path that was called, "" where the stream was opened straight away.  ``outcome`` has the checks
+    of every call and those of a child; ``in_beta`` is the same call with the beta tolerated, where the agent speaks it.
     """
 
     webhook: str
-    checks: list[Check] = field(default_factory=list)
-    outcome: Outcome | None = None
-    lines: list[Line] = field(default_factory=list)
-    outside: list[Outside] = field(default_factory=list)
+    outcome: Outcome
+    lines: Sequence[Line] = ()
+    outside: Sequence[Outside] = ()
     in_beta: ForeignCall | None = None
 
     @property
     def passed(self) -> bool:
         """Whether everything asked of the agent was seen."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
+        return self.outcome.passed
 
     @property
     def speaks_beta(self) -> bool:
         """Whether the agent asked for the retired protocol."""
-        return any(reason.code == BETA for check in self.checks for reason in check.reasons)
+        return any(reason.code == BETA for reason in self.outcome.reasons)
 
     @property
     def reasons(self) -> list[Reason]:
-        """Why the agent is refused, the reason behind the others first.
-
-        Of an agent that came to no session, what follows from that is left out; what the pipeline of one that speaks
-        the beta does wrong is said by the call that tolerates it.
-        """
-        own = self.reasons_of_call
-        if any(reason.code in _ROOTS for reason in own):
-            own = [reason for reason in own if reason.code.startswith(_STANDS_ALONE)]
+        """Why the agent is refused, also by what only the call that tolerates the beta can show."""
+        own = self.outcome.reasons
         known = {reason.code for reason in own}
-        beside = self.in_beta.reasons_of_call if self.in_beta is not None else []
+        beside = self.in_beta.outcome.reasons if self.in_beta is not None else []
         return [*own, *(reason for reason in beside if reason.code not in known)]
 
-    @property
-    def reasons_of_call(self) -> list[Reason]:
-        """The reasons of this one call, each said once."""
-        all_of_them = [reason for check in self.checks for reason in check.reasons]
-        if not any(reason.code == GREETING_MISSING for reason in all_of_them):
-            return all_of_them
-        # An agent that does not greet leaves the caller in silence; that is the same thing once more.
-        opened = self.outcome.record.of("start", peer="twilio", direction="sent") if self.outcome is not None else []
-        first = {entry.at for entry in opened[:1]}
-        return [reason for reason in all_of_them if reason.code != "dead-air" or reason.at not in first]
 
-
-async def certify_agent(
-    spec: AgentSpec,
-    *,
-    seed: int = 0,
-    speed: float = 1.0,
-    faults: Sequence[Fault] = (),
-    manner: str = "patient",
-    delay: float = 0.0,
-    pace: float = 4.0,
-) -> ForeignCall:
+async def certify_agent(spec: AgentSpec, schedule: Schedule = PLAIN, *, speed: float = 1.0) -> ForeignCall:
     """Call an agent, and once more with the beta tolerated when it speaks that.
 
     Raises AgentFailed when it cannot be started or has no webhook.
     """
-    options: dict[str, Any] = {"seed": seed, "speed": speed, "faults": faults, "manner": manner, "delay": delay}
-    options["pace"] = pace
-    call = await call_agent(spec, **options)
+    call = await call_agent(spec, schedule, speed=speed)
     if call.speaks_beta:
-        call.in_beta = await call_agent(spec, **options, tolerate_beta=True)
+        call.in_beta = await call_agent(spec, schedule, speed=speed, tolerate_beta=True)
     return call
 
 
 async def call_agent(
-    spec: AgentSpec,
-    *,
-    seed: int = 0,
-    speed: float = 1.0,
-    faults: Sequence[Fault] = (),
-    manner: str = "patient",
-    delay: float = 0.0,
-    pace: float = 4.0,
-    tolerate_beta: bool = False,
+    spec: AgentSpec, schedule: Schedule = PLAIN, *, speed: float = 1.0, tolerate_beta: bool = False
 ) -> ForeignCall:
-    """Start the agent, make the contract's test call, and end the agent.
+    """Start the agent, make one test call, and end the agent.
 
     Raises AgentFailed when it cannot be started or has no webhook.
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
-    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay, pace=pace)
+    test_call = ContractCall(
+        seed=schedule.seed,
+        speed=speed,
+        faults=schedule.faults,
+        manner=schedule.manner,
+        delay=schedule.delay,
+        pace=schedule.pace,
+    )
     openai = test_call.openai
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
         openai,
-        running_agent(spec, openai_port=openai.port, ca=tls.ca, clock=lambda: openai.now) as agent,
+        running_agent(spec, openai_port=openai.port, ca=tls.ca, clock=lambda: openai.now, speed=speed) as agent,
     ):
-        call = ForeignCall(await _webhook(agent, spec))
+        webhook = await _webhook(agent, spec)
         asked_before = len(openai.http_requests)
+        agent.shift(openai.restart_clock())
+        failed: list[Check] = []
         try:
-            await _until_refused(_make(test_call, agent, call.webhook), openai)
+            await _until_refused(_make(test_call, agent, webhook), openai)
         except CallFailed as error:
             text = f"{error}{await asyncio.to_thread(address_hint, spec)}"
-            call.checks = [verdict(CONNECTED, [Reason("call.failed", text)], "none did")]
+            failed = [verdict(CONNECTED, [Reason("call.failed", text)], "none did")]
         await asyncio.sleep(_SETTLES)
-        conduct = Conduct(openai.http_requests[asked_before:], agent.process.returncode, agent.last_error)
         phone = test_call.phone_call
-        if not call.checks and phone is not None and not phone.legs:
-            call.checks = [_no_stream(phone, await asyncio.to_thread(address_hint, spec))]
-        if not call.checks:
-            hosts = [each.host for each in agent.outside if each.kind == "refused"]
-            call.outcome = test_call.judge([line.text for line in agent.lines], hosts)
-            call.checks = [*conduct_checks(call.outcome.facts, conduct), *call.outcome.checks]
-    call.lines, call.outside = agent.lines, agent.outside
-    return call
+        assert phone is not None
+        if not failed and not phone.legs:
+            hint = (
+                ""
+                if any(verb.name == "Gather" for verb in phone.verbs)
+                else await asyncio.to_thread(address_hint, spec)
+            )
+            failed = [_no_stream(phone, hint)]
+        hosts = [each.host for each in agent.outside if each.kind == "refused"]
+        outcome = test_call.judge([line.text for line in agent.lines], hosts)
+        conduct = Conduct(openai.http_requests[asked_before:], agent.process.returncode, agent.last_error)
+        checks = failed or conduct_checks(outcome.facts, conduct)
+        outcome = replace(outcome, checks=told_apart([*checks, *outcome.checks], outcome.facts))
+    return ForeignCall(webhook, outcome, agent.lines, agent.outside)
 
 
 async def _until_refused(making: Coroutine[Any, Any, None], openai: OpenAISimulator) -> None:

@@ -172,21 +172,33 @@ class OpenAISimulator:
         """Seconds of simulated time since the simulator started."""
         return (asyncio.get_running_loop().time() - self._started_at) * self.speed
 
+    def restart_clock(self) -> float:
+        """Let simulated time begin again, and return what it was; only a server without sessions can do that."""
+        if self.sessions:
+            return 0.0
+        past, self._started_at = self.now, asyncio.get_running_loop().time()
+        return past
+
     # -- the connection ------------------------------------------------------------------------------------------
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         for due in self.plan.due("connect"):
             self.record.add(self.now, "openai", self._connections, "note", "fault", {"fault": str(due)})
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server is overloaded.\n")
-        if urlsplit(request.path).path != PATH:
-            return connection.respond(HTTPStatus.NOT_FOUND, f"There is only {PATH} here.\n")
+        path = urlsplit(request.path).path
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
-        return None
+        if path != PATH:
+            response = connection.respond(HTTPStatus.NOT_FOUND, f"There is only {PATH} here.\n")
+        elif scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
+            response = connection.respond(HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.\n")
+        else:
+            return None
+        shown = {"path": path, "status": response.status_code}
+        self.record.add(self.now, "openai", self._connections, "note", "turned-away", shown)
+        return response
 
     def _answer_http(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
-        status, body = answer(request, self._ids, self.api_key)
+        status, body = answer(request, self._ids, self.api_key, tolerate_beta=self.tolerate_beta)
         asked = HttpAsked(self.now, request.method, request.path, status, request.size, model_asked_for(request))
         self.http_requests.append(asked)
         event = {"method": asked.method, "path": asked.path, "status": status, "model": asked.model}

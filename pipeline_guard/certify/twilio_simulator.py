@@ -216,7 +216,11 @@ class TwilioCall:
                 self.record.add(self.now, "twilio", 0, "note", f"<{verb.name}>", {**verb.attributes, "text": verb.text})
                 if verb.name in ("Connect/Stream", "Start/Stream"):
                     stream_url(verb)
-                    if not self._streams_gone:
+                    later = verbs[verbs.index(verb) + 1 :]
+                    if verb.name == "Start/Stream" and any(other.name == "Connect/Stream" for other in later):
+                        # <Start> goes on to the next verb at once: its stream listens beside the one to come.
+                        await self._open(verb, second=False)
+                    elif not self._streams_gone:
                         await self._stream(verb)
                 elif verb.name == "Redirect":
                     await self._follow(verb.text)
@@ -234,9 +238,10 @@ class TwilioCall:
 
     async def _stream(self, verb: Verb) -> None:
         """Open a stream and hold the call on it until one of the two sides ends it."""
+        forks = [leg for leg in self.legs if not leg.ended]
         first = await self._open(verb, second=False)
         caller = asyncio.create_task(self._caller())
-        readers = [asyncio.create_task(self._read(first))]
+        readers = [asyncio.create_task(self._read(leg)) for leg in (first, *forks)]
         frames = asyncio.create_task(self._frames(readers))
         try:
             await asyncio.wait([caller, readers[0], frames], return_when=asyncio.FIRST_COMPLETED)
@@ -313,23 +318,23 @@ class TwilioCall:
         await self.webhooks.stream_event(leg.verb, leg.stream.identity, "stream-stopped")
 
     async def _read(self, leg: Leg) -> None:
-        async for message in leg.socket:
-            now = self.now
-            event = leg.stream.receive(message, now)
-            self.record.add(
-                now,
-                "twilio",
-                leg.number,
-                "received",
-                str(event.get("event", "unreadable")),
-                _shown(event),
-                _size(event),
-            )
-            await self._send_marks(leg)
-            if self._slow_until > now:
-                await asyncio.sleep((self._slow_until - now) / self.speed)
+        from websockets.exceptions import ConnectionClosed
+
+        # An agent that crashes closes as well, only not politely.
+        with contextlib.suppress(ConnectionClosed):
+            async for message in leg.socket:
+                await self._take_in(leg, message)
         leg.ended = True
         self.record.add(self.now, "twilio", leg.number, "note", "disconnected", {"code": leg.socket.close_code})
+
+    async def _take_in(self, leg: Leg, message: str | bytes) -> None:
+        now = self.now
+        event = leg.stream.receive(message, now)
+        kind = str(event.get("event", "unreadable"))
+        self.record.add(now, "twilio", leg.number, "received", kind, _shown(event), _size(event))
+        await self._send_marks(leg)
+        if self._slow_until > now:
+            await asyncio.sleep((self._slow_until - now) / self.speed)
 
     async def _send_marks(self, leg: Leg) -> None:
         leg.stream.tick(self.now)

@@ -1,7 +1,7 @@
 """Finds the address that an agent's phone number would point to: the route that answers a call with TwiML.
 
-Routes come from the application's ``/openapi.json``, else from the strings of its source that look like a route of a
-call.  Those whose names speak of an incoming call are asked, as Twilio would ask them, until one opens a media stream.
+Routes come from the application's ``/openapi.json`` and from the strings of its source that look like one.  Those whose
+names speak of an incoming call are asked, as Twilio would ask them, until one opens a media stream.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def find_voice_webhook(agent: RunningAgent, ask: Ask) -> str:
     tried = ", ".join(f"{each.path} ({each.answer})" for each in asked) or "none looked like one"
     raise AgentFailed(
         f"no route of the agent answers a call with TwiML: {tried}; "
-        "name it with --voice-path, or the media stream's with --stream-path."
+        "name it with --webhook, or the media stream's with --stream."
     )
 
 
@@ -97,23 +97,20 @@ def judged(path: str, status: int, body: str) -> Asked:
 
 
 def _routes(agent: RunningAgent) -> Sequence[str]:
-    documented = _documented(agent.base_url)
-    if documented is not None:
-        return documented
-    found = list(_written(agent.spec.directory))
-    return [*found, *(route for route in _USUAL if route not in found)]
+    # What is kept out of the description may be the very route; those of the source lack the prefixes of routers.
+    return [*_documented(agent.base_url), *_written(agent.spec.directory), *_USUAL]
 
 
-def _documented(base_url: str) -> list[str] | None:
-    """Return the routes of an OpenAPI description, None where there is none."""
+def _documented(base_url: str) -> list[str]:
+    """Return the routes of an OpenAPI description that can be posted to, none where there is no description."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{base_url}/openapi.json", timeout=10) as answer:
             described = json.load(answer)
     except (OSError, ValueError):
-        return None
+        return []
     paths = described.get("paths") if isinstance(described, dict) else None
-    return [path for path, methods in paths.items() if "post" in methods] if isinstance(paths, dict) else None
+    return [path for path, methods in paths.items() if "post" in methods] if isinstance(paths, dict) else []
 
 
 def address_hint(spec: AgentSpec) -> str:

@@ -33,6 +33,7 @@ class Target(NamedTuple):
     source: Path
     spec: AgentSpec | None
     words: tuple[str, ...]  # of the command line that named it
+    speed: float = 1.0
 
 
 @click.command("certify", short_help="Certify an agent by its source and by calls.")
@@ -41,8 +42,26 @@ class Target(NamedTuple):
 @click.option("--command", "command_line", metavar="COMMAND", help="A command that starts the agent to call.")
 @click.option("--python", metavar="FILE", help="The agent's interpreter; else that of a .venv in PATH, else this one.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port that the agent listens on; else it is found out.")
-@click.option("--webhook", metavar="URLPATH", help="The path of the agent's voice webhook; else it is found out.")
-@click.option("--stream", metavar="URLPATH", help="The path of its media stream, for an agent without a webhook.")
+@click.option(
+    "--webhook",
+    "--voice-path",
+    "webhook",
+    metavar="URLPATH",
+    help="The path of the agent's voice webhook; else it is found out.",
+)
+@click.option(
+    "--stream",
+    "--stream-path",
+    "stream",
+    metavar="URLPATH",
+    help="The path of its media stream, for an agent without a webhook.",
+)
+@click.option("--public-host", metavar="HOST", help="The host that the agent is known by.  [default: agent.example]")
+@click.option(
+    "--speed",
+    type=click.FloatRange(1, 20),
+    help="Talk that many times faster than real time, to an agent without timers of its own.",
+)
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Set in the agent's environment.")
 @click.option(
     "--seeds",
@@ -69,6 +88,8 @@ def command(
     port: int | None,
     webhook: str | None,
     stream: str | None,
+    public_host: str | None,
+    speed: float | None,
     environment: tuple[str, ...],
     seeds: int | None,
     only: tuple[int, ...],
@@ -96,7 +117,14 @@ def command(
     from pipeline_guard.certify.faults import parse_fault
     from pipeline_guard.certify.requirements import require_websockets
 
-    options = {"--python": python, "--port": port, "--webhook": webhook, "--stream": stream}
+    options = {
+        "--python": python,
+        "--port": port,
+        "--webhook": webhook,
+        "--stream": stream,
+        "--public-host": public_host,
+        "--speed": speed,
+    }
     target = _target(path, app, command_line, options, environment)
     if record is not None and len(only) != 1:
         raise UserError("--record takes the messages of one call: name it with --seed")
@@ -133,7 +161,7 @@ def _target(
     source = path if path is not None else Path()
     if not source.is_dir():
         raise UserError(f"{source}: there is no such folder; name the folder that the agent is started in")
-    from pipeline_guard.certify.child import AgentSpec
+    from pipeline_guard.certify.child import PUBLIC_HOST, AgentSpec
 
     spec = AgentSpec(
         app=app,
@@ -144,6 +172,7 @@ def _target(
         port=options["--port"],
         voice_path=options["--webhook"],
         stream_path=options["--stream"],
+        public_host=options["--public-host"] or PUBLIC_HOST,
     )
     words = [] if path is None else [str(path)]
     words += ["--app", app] if app is not None else ["--command", command_line or ""]
@@ -151,7 +180,7 @@ def _target(
         words += [name, str(value)]
     for setting in environment:
         words += ["--env", setting]
-    return Target(source, spec, tuple(words))
+    return Target(source, spec, tuple(words), options["--speed"] or 1.0)
 
 
 def _reference_source(path: Path | None) -> Path:
@@ -198,7 +227,7 @@ def _certificate(
     from pipeline_guard.certify.certificate.model import FULL, Certificate
     from pipeline_guard.certify.certification import foreign_maker, make_calls, reference_call
 
-    maker: Maker = reference_call if target.spec is None else foreign_maker(target.spec)
+    maker: Maker = reference_call if target.spec is None else foreign_maker(target.spec, target.speed)
 
     def rerun(schedule: Schedule) -> str:
         words = ["pipeline-guard", "certify", *target.words, "--seed", str(schedule.seed)]

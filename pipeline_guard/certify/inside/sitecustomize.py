@@ -168,9 +168,14 @@ def connect_ex(self: socket.socket, address: Any) -> int:
         return error.errno or errno.ECONNREFUSED
 
 
-def check(address: Any) -> None:
-    """Raise Refused for an address outside."""
+def check(address: Any, sock: Any = None) -> None:
+    """Raise Refused for an address outside.
+
+    A datagram socket that is connected sends nothing: programs do it to learn their own address, which is no attempt.
+    """
     if isinstance(address, tuple) and len(address) >= 2 and not is_here(name_of(address[0])):
+        if sock is not None and sock.type == socket.SOCK_DGRAM:
+            raise Refused(errno.ENETUNREACH, "pipeline-guard: a certification has no network outside of this machine")
         raise refuse(address[0], address[1])
 
 
@@ -186,7 +191,7 @@ def started(program: Any, args: Any) -> None:
 
 
 AUDITED: dict[str, Callable[..., None]] = {
-    "socket.connect": lambda _, address: check(address),
+    "socket.connect": lambda sock, address: check(address, sock),
     "socket.sendto": lambda _, address: check(address),
     "socket.sendmsg": lambda _, address: check(address),
     "socket.bind": bound,
@@ -203,6 +208,17 @@ def audit(event: str, args: tuple[Any, ...]) -> None:
 
 
 # -- libraries that bring a network of their own ----------------------------------------------------------------------
+
+
+def patch_asyncio(base_events: Any) -> None:
+    """Ask in the loop's thread whether a host may be looked up: in that of the look-up no line of the agent is seen."""
+    real = base_events.BaseEventLoop.getaddrinfo
+
+    async def resolve(self: Any, host: Any, port: Any, **options: Any) -> Any:
+        resolvable(host, port)
+        return await real(self, host, port, **options)
+
+    base_events.BaseEventLoop.getaddrinfo = resolve
 
 
 def patch_uvloop(uvloop: Any) -> None:
@@ -232,6 +248,7 @@ def patch_uvloop(uvloop: Any) -> None:
         return await real_datagram(self, factory, local_addr, remote_addr, **options)
 
     async def resolve(self: Any, host: Any, port: Any, **options: Any) -> Any:
+        resolvable(host, port)
         return await self.run_in_executor(None, functools.partial(socket.getaddrinfo, host, port, **options))
 
     loop.create_connection, loop.create_server = create_connection, create_server
@@ -267,6 +284,7 @@ def _held_channel(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 AFTER_IMPORT: dict[str, Callable[[Any], None]] = {
+    "asyncio.base_events": patch_asyncio,
     "uvloop": patch_uvloop,
     "aiohttp.resolver": patch_aiohttp_resolver,
     "grpc": patch_grpc,

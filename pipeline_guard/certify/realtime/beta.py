@@ -77,7 +77,7 @@ def to_beta(event: Event) -> Event | None:
             break
     changed: Event = {**event, "type": name}
     translate: dict[str, Callable[[Mapping[str, Any]], Event]] = {
-        "session": _session_then,
+        "session": session_then,
         "response": _response_then,
         "item": lambda item: _renamed_parts(item, _PART_NAMES),
     }
@@ -106,7 +106,8 @@ def _value_today(key: str, path: tuple[str, ...], value: Any) -> Any:
     return ["audio"] if key == "modalities" and isinstance(value, list) and "audio" in value else value
 
 
-def _session_then(session: Mapping[str, Any]) -> Event:
+def session_then(session: Mapping[str, Any]) -> Event:
+    """Return the settings of a session as the beta had them."""
     flat = {key: value for key, value in session.items() if key not in ("audio", "type", "output_modalities")}
     for key, path in _MOVED.items():
         place: Any = session

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_guard.certify.realtime import beta
 from pipeline_guard.certify.realtime.events import Ids
 from pipeline_guard.certify.realtime.requests import SESSION
 from pipeline_guard.certify.realtime.schema import Problem, problem
@@ -24,6 +25,8 @@ BETA_IS_OFF = Problem(
     "beta_api_shape_disabled",
     "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.",
 )
+# Addresses of the beta; clients of today make client secrets instead.
+BETA_PATHS = (f"{REALTIME}/sessions", f"{REALTIME}/transcription_sessions")
 _MODELS = ("gpt-realtime-2.1", "gpt-realtime")
 # Seconds that a client secret is good for unless the request says otherwise (SDK docstring of ``expires_after``).
 _SECRET_SECONDS = 600
@@ -55,7 +58,9 @@ class HttpAsked:
         return f"{self.method} {self.path}"
 
 
-def answer(request: HttpRequest, ids: Ids, api_key: str | None = None) -> tuple[int, dict[str, Any]]:
+def answer(
+    request: HttpRequest, ids: Ids, api_key: str | None = None, *, tolerate_beta: bool = False
+) -> tuple[int, dict[str, Any]]:
     """Return the status and the JSON body of the answer; header names of the request are in lower case."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key or (api_key is not None and key != api_key):
@@ -66,8 +71,8 @@ def answer(request: HttpRequest, ids: Ids, api_key: str | None = None) -> tuple[
         return 200, {"object": "list", "data": models}
     if path == f"{REALTIME}/client_secrets" and request.method == "POST":
         return _client_secret(request.body, ids)
-    if path in (f"{REALTIME}/sessions", f"{REALTIME}/transcription_sessions"):
-        return 400, _error(BETA_IS_OFF)
+    if path in BETA_PATHS:
+        return _beta_session(request.body, ids) if tolerate_beta else (400, _error(BETA_IS_OFF))
     if not path.startswith("/v1/"):
         return 404, _error(Problem("unknown_url", f"Invalid URL ({request.method} {request.path})"))
     text = f"The simulated service holds Realtime sessions only; {request.method} {path} is outside of them."
@@ -100,6 +105,13 @@ def _client_secret(body: bytes, ids: Ids) -> tuple[int, dict[str, Any]]:
     expires_at = int(time.time()) + int(seconds)
     session = updated(new_session(ids.new("sess"), wanted.get("model", _MODELS[0]), expires_at), wanted)
     return 200, {"value": ids.new("ek"), "expires_at": expires_at, "session": session}
+
+
+def _beta_session(body: bytes, ids: Ids) -> tuple[int, dict[str, Any]]:
+    model = model_asked_for(HttpRequest("", "", {}, body)) or _MODELS[0]
+    expires_at = int(time.time()) + 60
+    session = beta.session_then(new_session(ids.new("sess"), model, expires_at))
+    return 200, {**session, "client_secret": {"value": ids.new("ek"), "expires_at": expires_at}}
 
 
 def _error(found: Problem) -> dict[str, Any]:
