@@ -43,20 +43,22 @@ async def make_test_call(
     faults: Sequence[Fault] = (),
     manner: str = "patient",
     delay: float = 0.0,
+    pace: float = 4.0,
 ) -> Outcome:
     """Make the contract's test call and return what it shows, the agent's own log included.
 
-    ``manner`` is how the caller talks, ``delay`` the seconds that a message takes to Realtime.
+    ``manner`` is how the caller talks, ``delay`` the seconds that a message takes to Realtime, ``pace``
+    how many times faster than it plays the model's voice is sent.
     """
     from pipeline_guard.certify.contract_call import ContractCall
 
-    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay)
+    test_call = ContractCall(seed=seed, speed=speed, faults=faults, manner=manner, delay=delay, pace=pace)
     async with test_call.openai:
         settings = Settings("simulated", TOKEN, websocket_base_url=test_call.openai.websocket_base_url)
         with listening_to_log() as lines:
             async with running(settings) as (server, port):
                 await test_call.make(f"http://127.0.0.1:{port}/twilio/voice", auth_token=TOKEN)
-                await _ended(server)
+                await ended(server)
                 return test_call.judge(log=lines)
 
 
@@ -88,7 +90,7 @@ class _Lines(logging.Handler):
         self.lines += self.format(record).splitlines()
 
 
-async def _ended(server: DrainingServer) -> None:
+async def ended(server: DrainingServer) -> None:
     """Wait until the agent has put away the call; what is under way after ten seconds is left alone."""
     for _ in range(200):
         if not server.agent.calls:

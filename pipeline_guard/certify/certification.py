@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline_guard.certify.certificate.model import CallResult, result_of
 from pipeline_guard.certify.record import Record
@@ -41,9 +41,7 @@ def reference_call(schedule: Schedule, rerun: str, *, with_timeline: bool) -> Ma
     from reference_agent.simulated_call import make_test_call
 
     try:
-        outcome: Outcome = virtual_time.run(
-            make_test_call(schedule.seed, faults=schedule.faults, manner=schedule.manner, delay=schedule.delay)
-        )
+        outcome: Outcome = virtual_time.run(make_test_call(**_options(schedule)))
     except CallFailed as error:
         check = verdict(CAME_ABOUT, [Reason("call.failed", str(error))], "none did")
         return MadeCall(result_of(schedule, [check], check.reasons, None, rerun, with_timeline=False))
@@ -66,6 +64,10 @@ def foreign_maker(spec: AgentSpec, speed: float = 1.0) -> Maker:
         return MadeCall(result, outcome.record)
 
     return make
+
+
+def _options(schedule: Schedule) -> dict[str, Any]:
+    return {name: getattr(schedule, name) for name in ("seed", "faults", "manner", "delay", "pace")}
 
 
 def make_calls(

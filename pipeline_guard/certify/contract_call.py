@@ -8,7 +8,7 @@ arrived (``ear``), so an agent that doubles, loses or mixes up the caller's audi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_guard.certify.callers import MANNERS
 from pipeline_guard.certify.ear import Ear
@@ -92,7 +92,8 @@ class ContractCall:
             outcome = await test_call.run(webhook="http://127.0.0.1:8000/incoming-call")
 
     ``faults`` go to the side they belong to; ``manner`` is how the caller talks (``callers.MANNERS``), ``delay`` the
-    seconds that a message takes to Realtime and back each way; ``port`` is Realtime's, 0 for any.
+    seconds that a message takes to Realtime, and back; ``pace`` is how much faster than it plays the model's voice is
+    sent; ``port`` is Realtime's, 0 for any.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class ContractCall:
         faults: Sequence[Fault] = (),
         manner: str = "patient",
         delay: float = 0.0,
+        pace: float = 4.0,
         port: int = 0,
     ) -> None:
         self.seed, self.speed, self.faults = seed, speed, tuple(faults)
@@ -112,7 +114,7 @@ class ContractCall:
         self._walks: dict[int, Walk] = {}
         self._voices = VoiceLedger()
         self.openai = OpenAISimulator(
-            script=model,
+            script=lambda situation: replace(model(situation), pace=pace),
             transcriber=Ear(self.ledger, [(u.text, u.audio) for u in load_utterances()]),
             faults=self.faults,
             to_client=Latency(delay),

@@ -94,7 +94,12 @@ async def call_agent(
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
     test_call = ContractCall(
-        seed=schedule.seed, speed=speed, faults=schedule.faults, manner=schedule.manner, delay=schedule.delay
+        seed=schedule.seed,
+        speed=speed,
+        faults=schedule.faults,
+        manner=schedule.manner,
+        delay=schedule.delay,
+        pace=schedule.pace,
     )
     openai = test_call.openai
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta

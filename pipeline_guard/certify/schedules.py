@@ -14,6 +14,8 @@ from pipeline_guard.certify.faults import KINDS, NO_CLIENT_S_FAULT, Fault, seede
 
 # Seconds to Realtime, one way.
 _DELAYS = (0.0, 0.03, 0.08, 0.15)
+# A voice slower than it plays keeps a response active until the caller's next turn is over.
+_PACES = (4.0, 4.0, 0.8)
 # Half of the callers are patient: a fault shows best in a call that is otherwise quiet.
 _MANNERS = ("patient", "patient", "interrupting", "hurried")
 # A refused connection means nothing unless one was lost before.
@@ -22,17 +24,24 @@ _ALONE = tuple(sorted(set(KINDS) - NO_CLIENT_S_FAULT - {"refuse-connect"}))
 
 @dataclass(frozen=True)
 class Schedule:
-    """One call of the matrix.  ``manner`` is one of ``callers.MANNERS``; ``delay`` is one way, in seconds."""
+    """One call of the matrix.
+
+    ``manner`` is one of ``callers.MANNERS``; ``delay`` is one way, in seconds; ``pace`` is how many times faster than
+    it plays the model's voice is sent.
+    """
 
     seed: int
     manner: str = "patient"
     delay: float = 0.0
     faults: tuple[Fault, ...] = ()
+    pace: float = 4.0
 
     def __str__(self) -> str:
         parts = [f"{self.manner} caller"]
         if self.delay:
             parts.append(f"{self.delay * 1000:.0f} ms to Realtime")
+        if self.pace < 1:
+            parts.append("slow voice")
         return ", ".join([*parts, *map(str, self.faults)])
 
 
@@ -41,8 +50,8 @@ def schedule_of(seed: int, extra: Sequence[Fault] = ()) -> Schedule:
     if seed == 0:
         return Schedule(0, faults=tuple(extra))
     chance = random.Random(seed * 7919 + 13)
-    manner, delay = chance.choice(_MANNERS), chance.choice(_DELAYS)
-    return Schedule(seed, manner, delay, tuple(extra) or _faults(seed))
+    manner, delay, pace = chance.choice(_MANNERS), chance.choice(_DELAYS), chance.choice(_PACES)
+    return Schedule(seed, manner, delay, tuple(extra) or _faults(seed), pace)
 
 
 def _faults(seed: int) -> tuple[Fault, ...]:

@@ -131,9 +131,9 @@ def command(
     extra = [parse_fault(text) for text in faults]
     require_websockets()
     if live:
-        from pipeline_guard.cli.certify_live import certify_live
-
-        certificate = certify_live(target)
+        if target.spec is not None or only or seeds or faults:
+            raise UserError("--live makes one call of the reference agent; it goes with no other agent, seed or fault")
+        certificate = _live_certificate(target, config_file)
     else:
         certificate = _certificate(target, _schedules(target, seeds, only, extra), only, faults, record, config_file)
     _deliver(certificate, output_format, output_file, no_color=no_color)
@@ -253,6 +253,16 @@ def _certificate(
         say("calling")
         calls = make_calls(maker, schedules, rerun, done)
     return Certificate(agent, _now(), _version(), parts, calls)
+
+
+def _live_certificate(target: Target, config_file: Path | None) -> Certificate:
+    from pipeline_guard.certify.certificate.model import Certificate
+    from pipeline_guard.certify.gate_proof import gate_part
+    from pipeline_guard.cli.certify_live import live_result, unshown
+
+    call = live_result("pipeline-guard certify --live")
+    parts = [_static(target, config_file), gate_part(full=False)]
+    return Certificate(_agent(target, config_file), _now(), _version(), parts, [call], live=True, unshown=unshown())
 
 
 def _static(target: Target, config_file: Path | None) -> Part:

@@ -12,6 +12,8 @@ ANSWERED = "every turn answered exactly once"
 DEAD_AIR = "no dead air"
 # Longer than an agent needs to find out that a request, a response or a connection was lost.
 _DEAD_AIR = 18.0
+# An agent that is going to answer has asked for the response by then.
+_LEFT_ALONE = 1.0
 
 
 @dataclass
@@ -74,7 +76,9 @@ def _answers(call: CallFacts, said: Said, number: int, count: int) -> Iterator[R
         first, second = said.answers[:2]
         text = f"{_words(turn)} was answered by {first.id} and again by {second.id}"
         yield Reason("turn.twice", text, second.created_at, _events(second))
-    elif not said.answers and said.unheard:
+    elif said.answers:
+        yield from _passed_over(call, said.turns[0], said.answers[0])
+    elif said.unheard:
         response = said.unheard[-1]
         why = (
             f"ended as {response.status} and nothing came after it"
@@ -82,9 +86,23 @@ def _answers(call: CallFacts, said: Said, number: int, count: int) -> Iterator[R
             else f"was made ({response.audio_ms / 1000:.1f} s) and none of it reached the caller"
         )
         yield Reason("answer.unheard", f"the answer to {_words(turn)}, {response.id}, {why}", response.created_at)
-    elif not said.answers and not (call.was_cut and number == count - 1):
+    elif not (call.was_cut and number == count - 1):
         # Whatever was said last before the line broke, nobody was there any more to be answered.
         yield Reason("turn.unanswered", f"{_words(turn)} was never answered", turn.at)
+
+
+def _passed_over(call: CallFacts, turn: TurnFacts, answer: ResponseFacts) -> Iterator[Reason]:
+    """Yield a turn that was left alone, with nothing under way, until the caller spoke again and both were answered."""
+    started = call.sent("input_audio_buffer.speech_started")
+    again = next((entry.at for entry in started if entry.at > turn.at), None)
+    asked = answer.asked_at if answer.asked_at is not None else answer.requested_at
+    if again is None or asked < again or call.lost_something:
+        return
+    busy = [response.done_at or call.ended_at for response in call.responses if (response.created_at or 0.0) < again]
+    alone = again - max([turn.at, *(at for at in busy if at < again)])
+    if alone >= _LEFT_ALONE and all(at < again for at in busy):
+        text = f"{_words(turn)} was left alone for {alone:.1f} s and answered only when the caller had spoken again"
+        yield Reason("turn.passed-over", text, turn.at, _events(answer))
 
 
 def _words(turn: TurnFacts) -> str:

@@ -16,6 +16,7 @@ from pipeline_guard.certify.voice_ledger import Stretch
 
 # What is said at the end of a call may be cut by its end.
 _AT_THE_END = 2.0
+_LOST = ("drop-", "close-", "half-open", "session-expired", "ignore-create", "failed-response", "slow-", "refuse-")
 # A response that is complete may still be on its way to the caller's ear for this long.
 _ON_ITS_WAY = 1.0
 
@@ -121,6 +122,11 @@ class CallFacts:
     def has_fault(self, *names: str) -> bool:
         """Say whether a fault of one of these names was played."""
         return any(fault.name in names for fault in self.faults)
+
+    @property
+    def lost_something(self) -> bool:
+        """Whether a fault took something away that an agent has to find out about, and to ask for again."""
+        return any(fault.name.startswith(_LOST) for fault in self.faults)
 
     def heard_ms(self, response: ResponseFacts) -> int:
         """Return how much of a response the caller heard."""

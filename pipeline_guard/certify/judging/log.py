@@ -10,12 +10,11 @@ from pipeline_guard.calllog.reader import Block
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
 
 LOG = "the log shows one pipeline"
-# Where one of these took a request or a response away, a watchdog's trigger or a retry asks for the first response, not
+# Where a fault took a request or a response away, a watchdog's trigger or a retry asks for the first response, not
 # for a second one; whether there was a second one, the call itself shows.
 _AGAIN = frozenset({"recovery trigger", "timer trigger"})
 # Where the service creates a response by itself, neither the client nor its log can do anything about these.
 _UNASKED = frozenset({"active response", "duplicate response"})
-_LOST = ("drop-", "close-", "half-open", "session-expired", "ignore-create", "failed-response", "slow-", "refuse-")
 
 
 class _Nobody:
@@ -49,15 +48,10 @@ def _reasons(call: CallFacts, result: Audit) -> Iterator[Reason]:
     lines = list(call.log or ())
     for found in result.calls:
         for problem in found.problems:
-            if problem.severity != "error" or (problem.kind in _AGAIN and _explained(call)):
+            if problem.severity != "error" or (problem.kind in _AGAIN and call.lost_something):
                 continue
             if problem.kind in _UNASKED and call.has_fault("foreign-created"):
                 continue
             said = lines[problem.line - 1].strip() if problem.line <= len(lines) else ""
             code = f"log.{problem.kind.replace(' ', '-')}"
             yield Reason(code, f"{problem.text}: {said[:160]}" if said else problem.text, None, (), problem.line)
-
-
-def _explained(call: CallFacts) -> bool:
-    """Say whether something was lost in this call, so that asking again is no second response."""
-    return any(fault.name.startswith(_LOST) for fault in call.faults)

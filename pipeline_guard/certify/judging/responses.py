@@ -61,7 +61,7 @@ def _how_it_came(call: CallFacts, refusal: Refusal, active: ResponseFacts | None
                 "active.other-done",
                 f"response.done of another one ({_response_id(entry)}, event {entry.order}) had come meanwhile",
             )
-        if entry.type == "error":
+        if entry.type == "error" and entry.event["error"].get("code") != _ACTIVE_ERROR:
             error = entry.event["error"]
             return (
                 "active.after-error",
