@@ -35,10 +35,12 @@ class Bridge:
         leaves_turn: int = 0,
         nudges: bool = False,
         foreign_message: bool = False,
+        silence_ms: int = 500,
     ) -> None:
         self.url = url
         self.sends, self.transcode, self.leaves_turn = sends, transcode, leaves_turn
         self.creates_per_turn, self.nudges, self.foreign_message = creates_per_turn, nudges, foreign_message
+        self.silence_ms = silence_ms
         self.active = self.dirty = False
         self.turns = 0
 
@@ -46,6 +48,7 @@ class Bridge:
         headers = {"Authorization": "Bearer sk-test"}
         async with connect(self.url + "?model=gpt-realtime-2.1", additional_headers=headers) as self.ai:
             session = json.loads(json.dumps(PCMU))
+            session["audio"]["input"]["turn_detection"]["silence_duration_ms"] = self.silence_ms
             if self.transcode:
                 for direction in session["audio"].values():
                     direction["format"] = {"type": "audio/pcm", "rate": 24000}

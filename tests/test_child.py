@@ -171,6 +171,24 @@ def test_the_agent_and_what_it_started_are_gone_afterwards_also_when_the_call_fa
     assert not any(map(lives, pids))
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes in /proc")
+def test_an_agent_does_not_outlive_a_certification_that_is_ended(tmp_path: Path) -> None:
+    spec = script(tmp_path, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(99)")
+    arguments = [sys.executable, "-m", "pipeline_guard", "certify", str(spec.directory), "--command", "python agent.py"]
+    with subprocess.Popen([*arguments, "--seed", "0"], stderr=subprocess.PIPE) as certifying:
+        deadline = time.monotonic() + 30
+        pid = ""
+        while not pid and time.monotonic() < deadline:
+            time.sleep(0.05)
+            pid = (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""
+        assert lives(int(pid))
+        certifying.terminate()
+        certifying.wait(20)
+        assert b"Traceback" not in (certifying.stderr.read() if certifying.stderr else b"")
+    assert certifying.returncode not in (0, 1)
+    assert not lives(int(pid))
+
+
 def lives(pid: int) -> bool:
     """Say whether a process runs; one that has ended and that nobody asked about is not in the way."""
     try:

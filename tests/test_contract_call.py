@@ -103,6 +103,18 @@ def test_a_response_that_the_server_made_by_itself_collides_with_the_agent_s() -
     assert outcome.errors[0].startswith("conversation_already_has_active_response: ")
 
 
+@pytest.mark.parametrize("silence_ms", [500, 800, 1200])
+def test_a_caller_in_a_hurry_goes_on_when_the_turn_was_taken_however_patient_the_agent_is(silence_ms: int) -> None:
+    async def main() -> Outcome:
+        test_call = ContractCall(seed=3, manner="hurried", delay=0.08)
+        async with test_call.openai, agent(handler(test_call.openai.url, silence_ms=silence_ms)) as stream_url:
+            return await test_call.run(stream_url=stream_url)
+
+    outcome = virtual_time.run(main())
+    assert outcome.turns == 3
+    assert UNDERSTOOD not in outcome.failed
+
+
 def test_what_counts_as_understood() -> None:
     service, city, yes = (utterance.text for utterance in load_utterances())
     assert understood([service, city, yes]) == 3
