@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
@@ -16,7 +16,7 @@ SERVICES = "asks nothing but the Realtime session during the call"
 ALIVE = "the agent stays alive"
 LINE = "the agent holds the line"
 BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
-HUNG_UP = "call.closed"
+HUNG_UP, SETTINGS = "call.closed", "protocol.settings"
 # Reasons that do not depend on what Realtime answers.
 _STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "speech.", "agent.", "call.")
 # Paths of the service that are a second ear or a second voice.
@@ -62,14 +62,18 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
 def told_apart(checks: Sequence[Check], call: CallFacts) -> list[Check]:
     """Return the checks without what only follows from another one.
 
-    Where no session came about, or the agent ended the call at once, nothing could be heard or answered; and an agent
-    that does not greet leaves the caller in silence, which is the same thing once more.
+    Where no session came about, or none with the agent's settings, or the agent ended the call at once, nothing could
+    be heard or answered; and an agent that does not greet leaves the caller in silence, which is the same once more.
     """
     codes = {reason.code for check in checks for reason in check.reasons}
     opened = call.record.of("start", peer="twilio", direction="sent")
     first = {entry.at for entry in opened[:1]} if GREETING_MISSING in codes else set()
     no_session = not codes.isdisjoint((BETA, NO_SESSION))
-    dumb = not call.record.of("session.created", direction="sent") or any(code.startswith("call.") for code in codes)
+    dumb = (
+        SETTINGS in codes
+        or not call.record.of("session.created", direction="sent")
+        or any(code.startswith("call.") for code in codes)
+    )
     return [
         Check(check.name, True, "there was no session", shown=False)
         if no_session and check.name == LINE
@@ -105,12 +109,26 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
         Reason(BETA, f"{old} belongs to the beta, which the service has switched off", old.at)
         for old in old_urls.values()
     ]
+    reasons += _settings_refused(call)
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
         for entry in call.record.of("turned-away", peer="openai")[:1]:
             text += f"; it was turned away from {entry.event['path']} with HTTP {entry.event['status']}"
         reasons.append(Reason(NO_SESSION, text + conduct.what_it_wrote))
     return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
+
+
+def _settings_refused(call: CallFacts) -> Iterator[Reason]:
+    """Yield the refusals of settings where none were accepted: the session then has those it began with."""
+    if call.record.of("session.updated", direction="sent"):
+        return
+    for refusal in call.refusals:
+        if call.record.entries[refusal.asked_by - 1].type == "session.update":
+            text = (
+                f"the service refuses the session's settings ({refusal.error.get('message')}), so it keeps its own: "
+                "24 kHz PCM, and the server creates the responses"
+            )
+            yield Reason(SETTINGS, text, refusal.at, (refusal.asked_by,))
 
 
 def greeting_check(call: CallFacts) -> Check:
