@@ -14,6 +14,9 @@ from pipeline_guard.certify.utterances import Utterance, load_utterances
 _SPEECH = 0.01
 # The caller goes on this long after Realtime has taken the turn: within the agent's round trip.
 _ROUND_TRIP = 0.06
+# Seconds: how long a caller waits for the last answer, how much of it is one, and what is more than a pause in it.
+_PATIENCE, _A_WORD, _PAUSE = 25.0, 0.5, 2.0
+_STEP = FRAME_MS / 1000
 
 
 async def patient(phone: Phone) -> None:
@@ -57,14 +60,19 @@ MANNERS: dict[str, Caller] = {"patient": patient, "interrupting": interrupting, 
 
 
 async def _say_last(phone: Phone, utterance: Utterance) -> None:
+    """Say something and hang up after the answer: not into a pause of it, and not after half a word that broke off."""
     phone.say(utterance.audio, utterance.text)
-    # Nobody hangs up in the middle of a goodbye that was broken off and begun again.
-    await phone.listen(quiet=2.0)
+    await phone.finish_speaking()
+    heard = quiet = waited = 0.0
+    while waited < _PATIENCE and not (heard >= _A_WORD and quiet >= _PAUSE):
+        await phone.pause(_STEP)
+        waited += _STEP
+        heard, quiet = (heard + _STEP, 0.0) if phone.hears_agent else (heard, quiet + _STEP)
 
 
 async def _fall_silent(phone: Phone) -> None:
     """Wait until the agent has stopped saying what was interrupted; it does not talk on for more than a second."""
-    for _ in range(50):
+    for _ in range(round(1 / _STEP)):
         if not phone.hears_agent:
             return
         await phone.pause(0.02)
