@@ -97,10 +97,12 @@ def command(
         raise UserError("--baseline and --since both say what to compare with; use one of them")
     target = resolve_target(paths, "check", config_file)
     config = settings_for(target, config_file, select, ignore, fail_on)
-    pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
+    compares = baseline_file is not None or since is not None
+    # What is compared with an earlier state is all that listens and speaks, not what is judged alone.
+    pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache, to_judge=not compares)
     everywhere = find_problems(pipeline_map, config, use_cache=not no_cache)
     compared: Compared | None = None
-    if baseline_file is not None or since is not None:
+    if compares:
         from pipeline_guard.cli.ratchet import compare
 
         findings, compared = compare(pipeline_map, everywhere, target, config, baseline_file, since)
