@@ -200,6 +200,32 @@ def test_a_full_disk_changes_no_answer(tree: Path, check: Check, tmp_path: Path)
     assert left == []
 
 
+# -- two processes
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_processes_see_what_one_sees(
+    tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    for number in range(7):
+        (tree / f"module_{number}.py").write_text(f"x = {number}\n", encoding="utf-8")
+    files = discover(tree, (), 10**6).files
+    (tree / "module_3.py").unlink()  # between finding and reading
+    parent = os.getpid()
+
+    def look(_rel: str, data: bytes) -> int:
+        if killed and os.getpid() != parent:
+            os._exit(3)
+        return len(data)
+
+    alone = Contents(files, [], None, "", look)
+    monkeypatch.setattr("pipeline_guard.program.halves.is_worthwhile", lambda _files: True)
+    together = Contents(files, [], None, "", look)
+    assert (together.digests, together.flags) == (alone.digests, alone.flags)
+    assert [gap.path for gap in together.gaps] == [gap.path for gap in alone.gaps] == ["module_3.py"]
+    assert together.sources().data == alone.sources().data
+
+
 # -- large programs in which there is nothing to judge
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,16 @@ from pipeline_guard.config import Config, SeverityName, check_selectors, load_co
 from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from pipeline_guard.cache import Cache
     from pipeline_guard.discovery import Discovery
     from pipeline_guard.findings import Finding
     from pipeline_guard.pipeline.model import PipelineMap
 
 Progress = Callable[[str, int, int], None]
+# What is over sooner is not worth a look.
+SHOWN_AFTER_SECONDS = 1.0
 
 
 def settings_for(
@@ -154,21 +159,37 @@ def _with_discovery_gaps(pipeline_map: PipelineMap, found: Discovery) -> Pipelin
 @contextmanager
 def show_reading() -> Iterator[None]:
     """Show on a terminal that something is being read."""
-    with _progress(wanted=True):
+    with _progress(wanted=True) as progress:
+        if progress is not None:
+            progress("reading", 0, 0)
         yield
 
 
 @contextmanager
 def _progress(wanted: bool) -> Iterator[Progress | None]:
-    """Show what is being read, on the terminal's error stream only: output that goes on to a program stays clean."""
+    """Show what is being read once that takes long, on the terminal's error stream only.
+
+    Output that goes on to a program stays clean.
+    """
     if not wanted or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
+    started = time.monotonic()
+    status: Status | None = None
 
-    with Console(stderr=True).status("reading") as status:
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal status
+        if status is None and total and time.monotonic() - started < SHOWN_AFTER_SECONDS:
+            return
+        if status is None:
+            from rich.console import Console
 
-        def show(stage: str, done: int, total: int) -> None:
-            status.update(f"{stage} {done}/{total}")
+            status = Console(stderr=True).status(stage)
+            status.start()
+        status.update(f"{stage} {done}/{total}" if total else stage)
 
+    try:
         yield show
+    finally:
+        if status is not None:
+            status.stop()

@@ -15,8 +15,9 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline_guard.cache import Cache
-from pipeline_guard.discovery import SourceFile, Stamp
+from pipeline_guard.discovery import DOCUMENT_SUFFIXES, SourceFile, Stamp
 from pipeline_guard.pipeline.model import Gap
+from pipeline_guard.program import halves
 from pipeline_guard.program.sources import Sources, read_source
 
 _KIND = "trees"
@@ -88,31 +89,56 @@ class Contents:
         known = self._known() if IS_TRUSTED else {}
         rows: dict[str, _Row] = {}
         now = time.time_ns()
-        has_news = False
-        for index, file in enumerate([*self.files, *self.documents]):
-            stamp, row = file.stamp, known.get(file.rel)
-            if row is None or stamp is None or row[:4] != stamp:
-                if self.progress is not None and index % 256 == 0:
-                    self.progress("reading", index, len(self.files))
-                row = self._read(file, self.gaps if index < len(self.files) else [])
-                if row is None:
-                    continue
-                has_news = True
-            self.digests[file.rel], self.flags[file.rel] = row[4], row[5]
+        everything = [*self.files, *self.documents]
+        unknown = [
+            file
+            for file in everything
+            if (row := known.get(file.rel)) is None or row[:4] != file.stamp or file.stamp is None
+        ]
+        news = self._see_all(unknown)
+        for file in everything:
+            stamp, seen = file.stamp, news.get(file.rel)
+            if seen is None:
+                if file.rel in news:
+                    continue  # it cannot be read
+                *_, content, flags = known[file.rel]
+            else:
+                content, flags = seen
+            self.digests[file.rel], self.flags[file.rel] = content, flags
             if stamp is not None and _is_settled(stamp, now):
-                rows[file.rel] = row
-        if IS_TRUSTED and (has_news or len(rows) != len(known)) and rows != known:
+                rows[file.rel] = (*stamp, content, flags)
+        if IS_TRUSTED and (news or len(rows) != len(known)) and rows != known:
             self._keep(rows)
 
-    def _read(self, file: SourceFile, gaps: list[Gap]) -> _Row | None:
+    def _see_all(self, files: Sequence[SourceFile]) -> dict[str, tuple[bytes, int] | None]:
+        """Read files and return what is seen in each, None for one that cannot be read."""
+        mine, others = files, files[:0]
+        if halves.is_worthwhile(files):
+            self.look("", b"")  # what looking needs is loaded once, not in both processes
+            mine, others = files[::2], files[1::2]
+            wait = halves.start(others, self._see)
+        seen: dict[str, tuple[bytes, int] | None] = {}
+        for index, file in enumerate(mine):
+            if self.progress is not None and index % 256 == 0:
+                self.progress("reading", index * len(files) // len(mine), len(files))
+            seen[file.rel] = self._see(file)
+        told = wait() if others else []
+        for file, answer in zip(others, told or [None] * len(others), strict=True):
+            # The child's reasons for not reading a file are gone with it.
+            seen[file.rel] = self._see(file) if answer is None else answer
+        return seen
+
+    def _see(self, file: SourceFile) -> tuple[bytes, int] | None:
+        gaps: list[Gap] = []
         data = read_source(file, gaps)
         if data is None:
+            if not file.path.endswith(DOCUMENT_SUFFIXES) or file.named:
+                self.gaps += gaps
             return None
         if len(data) <= self._room:
             self._room -= len(data)
             self._kept[file.rel] = data
-        stamp = file.stamp or (0, 0, 0, 0)
-        return (*stamp, digest(data), self.look(file.rel, data))
+        return digest(data), self.look(file.rel, data)
 
     def _known(self) -> Mapping[str, _Row]:
         stored = self.cache.get(_KIND, self.key) if self.cache is not None else None
