@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
@@ -12,6 +13,10 @@ from pipeline_guard.pipeline.known import map_key, store_map, stored_map, tree_k
 from pipeline_guard.pipeline.model import PipelineMap
 from pipeline_guard.program.contents import Contents, digest
 from pipeline_guard.program.sources import Sources, read_sources
+
+if TYPE_CHECKING:
+    from pipeline_guard.program.link import Program
+    from pipeline_guard.program.load import Loader
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,11 +50,30 @@ def analyse(
     if cache is None:
         return analyse_sources(root, files, contents.sources(), config, progress, documents)
     key = map_key(root, files, contents.digests, config)
-    known = stored_map(cache, key)
-    if known is None:
-        sources = contents.sources()
-        key = map_key(root, files, contents.digests, config)  # of the bytes that are going to be read in depth
-        known = _read_and_keep(key, root, files, sources, config, progress, documents, cache)
+    return stored_map(cache, key) or _known_or_read(key, root, contents, config, progress, cache)
+
+
+def _known_or_read(
+    key: str, root: Path, contents: Contents, config: Config, progress: Progress | None, cache: Cache
+) -> PipelineMap:
+    """Return the map of files that were never read in this state: the last one where it still holds, else a new one."""
+    from pipeline_guard.pipeline import needs
+
+    about = needs.needs_key(root, contents.files, config)
+    last = needs.map_key_that_holds(cache, about, contents)
+    known = stored_map(cache, last) if last is not None else None
+    if known is not None:
+        store_map(cache, key, known)
+        return known
+    sources = contents.sources()
+    key = map_key(root, contents.files, contents.digests, config)  # of the bytes that are going to be read in depth
+    noted: list[tuple[Loader, Program]] = []
+    known = _read_and_keep(
+        key, root, contents.files, sources, config, progress, contents.documents, cache,
+        lambda loader, program: noted.append((loader, program)),
+    )  # fmt: skip
+    if noted:
+        needs.keep(cache, about, needs.needs_of(key, known, *noted[0], contents.digests))
     return known
 
 
@@ -79,8 +103,9 @@ def _read_and_keep(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     cache: Cache,
+    on_load: Callable[[Loader, Program], None] | None = None,
 ) -> PipelineMap:
-    pipeline_map = _read(root, files, sources, config, progress, documents, cache)
+    pipeline_map = _read(root, files, sources, config, progress, documents, cache, on_load)
     store_map(cache, key, pipeline_map)
     cache.prune()
     return pipeline_map
@@ -98,9 +123,10 @@ def _read(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     cache: Cache | None,
+    on_load: Callable[[Loader, Program], None] | None = None,
 ) -> PipelineMap:
     # The analysis is most of this tool's code: a program that is known needs none of it loaded.
     from pipeline_guard.facts.store import FactStore
     from pipeline_guard.pipeline import steps
 
-    return steps.run(root, files, sources, config, progress, documents, FactStore(cache))
+    return steps.run(root, files, sources, config, progress, documents, FactStore(cache), on_load)

@@ -24,7 +24,7 @@ _encode = msgspec.msgpack.Encoder().encode
 def map_key(root: Path, files: Sequence[SourceFile], digests: Mapping[str, bytes], config: Config) -> str:
     """Return the key of everything that the map of a program depends on; ``digests`` are those of all its files."""
     return content_key(
-        code_version(), str(root).encode("utf-8", "surrogatepass"), *_settings(config, _ASKED_OF_THE_MAP),
+        code_version(), str(root).encode("utf-8", "surrogatepass"), *settings_of(config),
         *(part for rel in sorted(digests) for part in (rel.encode(), digests[rel])),
         *(f"{file.rel}\0{file.named}".encode() for file in files),
     )  # fmt: skip
@@ -32,7 +32,7 @@ def map_key(root: Path, files: Sequence[SourceFile], digests: Mapping[str, bytes
 
 def tree_key(root: Path, config: Config, what: bytes) -> str:
     """Return the key of what is known of a root's files one by one; ``what`` says what was looked for in them."""
-    about = _settings(config, _ASKED_OF_THE_MAP | _ABOUT_THE_WHOLE)
+    about = settings_of(config, _ASKED_OF_THE_MAP | _ABOUT_THE_WHOLE)
     return content_key(code_version(), str(root).encode("utf-8", "surrogatepass"), *about, what)
 
 
@@ -53,7 +53,8 @@ def store_map(cache: Cache, key: str, pipeline_map: PipelineMap) -> None:
         cache.put(_KIND, key, _encode(pipeline_map))
 
 
-def _settings(config: Config, without: frozenset[str]) -> Iterator[bytes]:
+def settings_of(config: Config, without: frozenset[str] = _ASKED_OF_THE_MAP) -> Iterator[bytes]:
+    """Yield the settings that a map depends on, those aside that somebody names."""
     yield repr([(f.name, getattr(config, f.name)) for f in fields(config) if f.name not in without]).encode()
     for path in config.vocabulary:
         try:

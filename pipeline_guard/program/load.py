@@ -10,6 +10,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
+from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
@@ -50,7 +51,8 @@ class Loader:
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
         self._marks: dict[str, list[int]] = {}
-        self.mounting = Mounting(self._data, self._tests)
+        self.asked = Asked()
+        self.mounting = Mounting(self._data, self._tests, self.asked)
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
@@ -73,7 +75,12 @@ class Loader:
     def is_named_outside(self, text: str, rel: str) -> bool:
         """Say whether a file other than ``rel`` holds a text; tests do not count."""
         word = text.encode()
-        return any(word in data for other, data in self._data.items() if other != rel and not is_test_file(other, data))
+        self.asked.words.add(word)
+        for other, data in self._data.items():
+            if other != rel and word in data and not is_test_file(other, data):
+                self.asked.found_in.add(other)
+                return True
+        return False
 
     def is_marked_offline(self, func: Func) -> bool:
         """Say whether a comment in a function, just above it or atop its file says: used after the call only."""
@@ -184,6 +191,11 @@ class HotNames:
 
     def words(self) -> list[bytes]:
         return [name.encode() for name in sorted(self._names)]
+
+    @property
+    def stems(self) -> set[bytes]:
+        """The names of the modules that define something hot."""
+        return self._stems
 
     def imported_by(self, data: bytes) -> bool:
         """Say whether a file names a module that defines something hot."""
