@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from pipeline_guard.__main__ import main
 from pipeline_guard.cache import FOLDER_VARIABLE, Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import discover
-from pipeline_guard.pipeline import unjudged
 from pipeline_guard.program import contents
+from pipeline_guard.program import signs as signs_module
 from pipeline_guard.program.contents import Contents
 from pipeline_guard.program.signs import Signs, common_parts
 from pipeline_guard.rulebook import rules_dir
@@ -231,7 +232,7 @@ def test_two_processes_see_what_one_sees(
 
 @pytest.fixture
 def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unjudged, "LARGE", -1)
+    monkeypatch.setattr(signs_module, "LARGE", -1)
 
 
 @pytest.mark.usefixtures("_everything_is_large")
@@ -251,6 +252,31 @@ def test_a_large_program_without_a_session_is_not_parsed(
     assert '"findings": []' in without
     assert without == check() == check("--no-cache")
     monkeypatch.undo()
+
+
+ENGINE = """
+import vosk
+
+
+def hear(data):
+    recogniser = vosk.KaldiRecognizer(vosk.Model("he"), 8000)
+    recogniser.AcceptWaveform(data)
+    return recogniser.Result()
+"""
+
+
+@pytest.mark.usefixtures("_everything_is_large")
+def test_a_map_of_a_large_program_without_a_session_says_what_was_not_looked_up(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "main.py").write_text(
+        "from helpers import hear\n\n\ndef on_upload(data):\n    return hear(data)\n", "utf-8"
+    )
+    (tree / "helpers.py").write_text(ENGINE, encoding="utf-8")
+    assert main(["map", str(tree), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {(site["path"], site["context"]) for site in found["outside"]} == {("helpers.py", "unknown")}
+    assert [error["reason"] for error in found["errors"]] == ["unfollowed"]
 
 
 @pytest.mark.usefixtures("_everything_is_large")

@@ -6,6 +6,8 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
@@ -30,7 +32,7 @@ from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.link import Program, package_of
-from pipeline_guard.program.load import Loader
+from pipeline_guard.program.load import UNFOLLOWED, Loader
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.sources import Sources
 from pipeline_guard.rulebook import rules_dir
@@ -124,9 +126,14 @@ def _analyse(
     analysed = len(program.modules)
     unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
     gaps = (*loader.gaps, *assembler.gaps, *unmet)
+    if any(gap.reason == UNFOLLOWED for gap in gaps):
+        # Nobody looked for who calls it.
+        outside = tuple(
+            msgspec.structs.replace(site, context="unknown") if site.context == "dormant" else site for site in outside
+        )
     coverage = Coverage(
         discovered=len(files),
         analysed=analysed,
-        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
+        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps if gap.reason != UNFOLLOWED}),
     )
     return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)

@@ -12,17 +12,16 @@ from pathlib import Path
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.pipeline.model import Coverage, Gap, PipelineMap, Remark
+from pipeline_guard.program import signs
 from pipeline_guard.program.contents import REMARK, SIGN, Contents
 
-# Bytes of Python that are read in depth whatever stands in them.
-LARGE = 5_000_000
 # How the name of the tool ends in a comment that speaks to it.
 _NAME_END = b"uard"
 
 
 def is_large(files: Sequence[SourceFile]) -> bool:
     """Say whether a program is so large that it is not read for nothing."""
-    return sum(file.stamp[0] for file in files if file.stamp is not None) > LARGE
+    return sum(file.stamp[0] for file in files if file.stamp is not None) > signs.LARGE
 
 
 def look_for_sessions(config: Config) -> Callable[[str, bytes], int]:
@@ -32,11 +31,10 @@ def look_for_sessions(config: Config) -> Callable[[str, bytes], int]:
     def look(rel: str, data: bytes) -> int:
         if not looks:
             # Where no file changed nobody asks.
-            from pipeline_guard.program.signs import Signs
             from pipeline_guard.rulebook import rules_dir
             from pipeline_guard.vocabulary import load
 
-            looks.append(Signs(load(config, rules_dir() / "vocabulary")).are_in)
+            looks.append(signs.Signs(load(config, rules_dir() / "vocabulary")).are_in)
         shown = SIGN if looks[0](data) and not _is_test(rel, data) else 0
         return shown | (REMARK if _NAME_END in data and _may_hold_remarks(data) else 0)
 

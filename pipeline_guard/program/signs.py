@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from pipeline_guard.vocabulary import Vocabulary
+if TYPE_CHECKING:
+    from pipeline_guard.vocabulary import Vocabulary
 
+# Bytes of Python that are read in depth whatever stands in them.
+LARGE = 5_000_000
 # Parts of words of these lengths: short ones are few and stand in much other code, longer ones tell better.
 _SHORT, _LONG = 5, 8
 _EVENT = re.compile(r"[a-z_]+(?:\.[a-z_]+)+")
