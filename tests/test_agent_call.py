@@ -126,7 +126,7 @@ SAID_AGAIN = {"no duplicate reply"}
 HEARD_AGAIN = {"service, city and confirmation understood", "every turn answered exactly once"}
 MAY_FAIL = {
     "failed-response": SAID_AGAIN,
-    "foreign-created": {"no active-response error", "no duplicate reply"},  # no client can prevent these
+    "foreign-created": {"no active-response error"},  # no client can prevent it
     **dict.fromkeys(
         ("close-1001", "close-1006", "close-1011", "close-1012", "half-open", "session-expired"), SAID_AGAIN
     ),
