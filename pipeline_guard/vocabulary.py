@@ -204,18 +204,21 @@ class Vocabulary:
         return frozenset(name.rpartition(".")[2] for name in self.sinks)
 
     @cached_property
-    def literals(self) -> tuple[bytes, ...]:
-        """Byte strings of which a file that holds a sink itself must contain at least one."""
+    def session_words(self) -> frozenset[str]:
+        """Strings of which a file that touches a Realtime session itself must contain at least one."""
         words = set(self.event_classes) | {
             call.method for c in self.connections for call in c.calls if "." in call.method
         }
         words |= {word for events in self.events.values() for event in events for word in _spellings(event.type)}
         words |= {name for connection in self.connections for name in connection.names}
         words |= {module for connection in self.connections for module in connection.modules}
-        words |= (
-            {last for name in self.sinks for last in [name.rpartition(".")[2]]} | set(self.mints) | set(self.wrappers)
-        )
-        words |= set(self.seed_words) | self.engines.words
+        words |= {name.rpartition(".")[2] for name in self.sinks} | set(self.mints) | set(self.wrappers)
+        return frozenset(words | set(self.seed_words))
+
+    @cached_property
+    def literals(self) -> tuple[bytes, ...]:
+        """Byte strings of which a file that holds a sink itself must contain at least one."""
+        words = set(self.session_words) | self.engines.words
         words |= {call.method for _, answering in self.services for call in answering.calls if "_" in call.method}
         words |= {f"<{verb.element}" for verb in self.verbs_of_twiml} | self.twiml_names
         # Whoever holds a longer word holds the shorter one in it.

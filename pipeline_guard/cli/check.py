@@ -101,10 +101,12 @@ def command(
     config = settings_for(target, config_file, select, ignore, fail_on)
     if since is None and baseline_file is None and not no_baseline:
         baseline_file = _declared_baseline(config)
-    pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache)
+    compares = baseline_file is not None or since is not None
+    # What is compared with an earlier state is all that listens and speaks, not what is judged alone.
+    pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache, to_judge=not compares)
     everywhere = find_problems(pipeline_map, config, use_cache=not no_cache)
     compared: Compared | None = None
-    if baseline_file is not None or since is not None:
+    if compares:
         from pipeline_guard.cli.ratchet import compare
 
         findings, compared = compare(pipeline_map, everywhere, target, config, baseline_file, since)

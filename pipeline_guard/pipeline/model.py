@@ -354,8 +354,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was not analysed, and why.
 
     ``reason`` is one of "syntax", "encoding", "size", "unreadable", "recursion", "symlink", "unresolved-receiver",
-    "unresolved-configuration", "contract" (the settings declare what the code does not have, or has under another
-    name; ``path`` is then the configuration file); ``detail`` is a sentence for a person.
+    "unresolved-configuration", "unfollowed" (who calls a speech engine), "contract" (the settings declare what the code
+    does not have, or has under another name; ``path`` is then the configuration file); ``detail`` is a sentence for a
+    person.
     """
 
     path: str

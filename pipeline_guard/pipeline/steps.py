@@ -6,6 +6,8 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
@@ -30,8 +32,8 @@ from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
-from pipeline_guard.program.link import package_of
-from pipeline_guard.program.load import Loader
+from pipeline_guard.program.link import Program, package_of
+from pipeline_guard.program.load import UNFOLLOWED, Loader
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.sources import Sources
 from pipeline_guard.rulebook import rules_dir
@@ -48,12 +50,16 @@ def run(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     store: FactStore,
+    on_load: Callable[[Loader, Program], None] | None = None,
 ) -> PipelineMap:
-    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth."""
+    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth.
+
+    ``on_load`` gets what loaded the program: in the end it knows what was asked of the files.
+    """
     enabled = gc.isenabled()
     gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
     try:
-        return _analyse(root, files, sources, config, progress, documents, store)
+        return _analyse(root, files, sources, config, progress, documents, store, on_load)
     finally:
         if enabled:
             gc.enable()
@@ -67,10 +73,13 @@ def _analyse(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     store: FactStore,
+    on_load: Callable[[Loader, Program], None] | None,
 ) -> PipelineMap:
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()
+    if on_load is not None:
+        on_load(loader, program)
     remarks = read_remarks(loader.mounting.data)
     if not loader.seeds:
         coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
@@ -118,10 +127,15 @@ def _analyse(
     analysed = len(program.modules)
     unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
     gaps = (*loader.gaps, *assembler.gaps, *unmet)
+    if any(gap.reason == UNFOLLOWED for gap in gaps):
+        # Nobody looked for who calls it.
+        outside = tuple(
+            msgspec.structs.replace(site, context="unknown") if site.context == "dormant" else site for site in outside
+        )
     coverage = Coverage(
         discovered=len(files),
         analysed=analysed,
-        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
+        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps if gap.reason != UNFOLLOWED}),
     )
     answered = AnswerFinder(graph, vocabulary, finder.transports).run()
     responses = [hop for hop in hops if hop.kind == "response_create"]
