@@ -79,7 +79,7 @@ def test_a_second_response_create_and_a_second_recogniser_are_each_a_reason() ->
 
 
 def test_who_speaks_the_beta_is_refused_for_it_and_judged_all_the_same() -> None:
-    call = certified(single_path("beta"))
+    call = certified(single_path("beta, recording"))
     assert codes(call) == ["protocol.beta"]
     assert "beta_api_shape_disabled" in call.reasons[0].text
     assert call.in_beta is not None
@@ -88,7 +88,9 @@ def test_who_speaks_the_beta_is_refused_for_it_and_judged_all_the_same() -> None
     said = [line for line in call.in_beta.lines if line.text.startswith("trigger")]
     assert [line.text for line in said] == ["trigger greeting", *["trigger turn"] * 3]
     assert all(0 <= line.at <= call.in_beta.outcome.facts.ended_at for line in said)
-    assert call.in_beta.outside == []
+    # What it asks for when the call is over, be it another recogniser, is no part of the call.
+    assert [each.target for each in call.in_beta.outside] == ["api.deepgram.com:443"]
+    assert "after the call: POST /v1/audio/transcriptions" in [check.detail for check in call.in_beta.outcome.checks]
 
 
 # -- starting and ending ----------------------------------------------------------------------------------------------
@@ -167,6 +169,24 @@ def test_the_agent_and_what_it_started_are_gone_afterwards_also_when_the_call_fa
         time.sleep(0.05)
     assert len(pids) == 2
     assert not any(map(lives, pids))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes in /proc")
+def test_an_agent_does_not_outlive_a_certification_that_is_ended(tmp_path: Path) -> None:
+    spec = script(tmp_path, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(99)")
+    arguments = [sys.executable, "-m", "pipeline_guard", "certify", str(spec.directory), "--command", "python agent.py"]
+    with subprocess.Popen([*arguments, "--seed", "0"], stderr=subprocess.PIPE) as certifying:
+        deadline = time.monotonic() + 30
+        pid = ""
+        while not pid and time.monotonic() < deadline:
+            time.sleep(0.05)
+            pid = (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""
+        assert lives(int(pid))
+        certifying.terminate()
+        certifying.wait(20)
+        assert b"Traceback" not in (certifying.stderr.read() if certifying.stderr else b"")
+    assert certifying.returncode not in (0, 1)
+    assert not lives(int(pid))
 
 
 def lives(pid: int) -> bool:

@@ -12,8 +12,8 @@ from pipeline_guard.certify.utterances import Utterance, load_utterances
 
 # Loudness of a frame that is speech; the quiet end of an utterance counts as silence already.
 _SPEECH = 0.01
-# Realtime takes a turn after 500 ms of silence; the caller goes on just after that, within the agent's round trip.
-_BREATH = 0.56
+# The caller goes on this long after Realtime has taken the turn: within the agent's round trip.
+_ROUND_TRIP = 0.06
 # Seconds: how long a caller waits for the last answer, how much of it is one, and what is more than a pause in it.
 _PATIENCE, _A_WORD, _PAUSE = 25.0, 0.5, 2.0
 _STEP = FRAME_MS / 1000
@@ -48,7 +48,8 @@ async def hurried(phone: Phone) -> None:
     service, city, last = load_utterances()
     phone.say(service.audio, service.text)
     await phone.finish_speaking()
-    await phone.pause(max(0.0, _BREATH - _quiet_end(service)))
+    # An agent may have asked Realtime for more patience than usual: said too early, the two would be one turn.
+    await phone.pause(max(0.0, phone.turn_silence + _ROUND_TRIP - _quiet_end(service)))
     phone.say(city.audio, city.text)
     # The first question may still be played when the second one is made.
     await phone.listen(quiet=1.5)

@@ -58,7 +58,10 @@ def foreign_maker(spec: AgentSpec, speed: float = 1.0) -> Maker:
     def make(schedule: Schedule, rerun: str, *, with_timeline: bool) -> MadeCall:
         from pipeline_guard.certify.foreign_call import certify_agent
 
-        call = asyncio.run(certify_agent(spec, schedule, speed=speed))
+        try:
+            call = asyncio.run(certify_agent(spec, schedule, speed=speed))
+        except asyncio.CancelledError:  # asked to terminate, and the agent is gone
+            raise KeyboardInterrupt from None
         outcome = call.outcome
         result = result_of(schedule, outcome.checks, call.reasons, outcome, rerun, with_timeline=with_timeline)
         return MadeCall(result, outcome.record)

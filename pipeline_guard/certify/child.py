@@ -23,7 +23,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,9 +212,10 @@ async def running_agent(
             asyncio.create_task(_read(agent, process.stderr, "stderr")),
         ]
         try:
-            agent.port = await _serving_port(agent, port)
-            yield agent
-            agent.exit_status = process.returncode
+            with _ended_by_sigterm():
+                agent.port = await _serving_port(agent, port)
+                yield agent
+                agent.exit_status = process.returncode
         finally:
             await _stop(process)
             await asyncio.wait(readers, timeout=1.0)
@@ -345,18 +346,36 @@ async def _accepts(port: int) -> bool:
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     """End the process and its whole group: politely, then not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_group(process, number)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-            break
+    _signal_group(process, "SIGTERM")
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
     # What the agent started may outlive it.
-    _signal_group(process, signal.SIGKILL)
+    _signal_group(process, "SIGKILL")
+    await process.wait()
 
 
-def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _signal_group(process: asyncio.subprocess.Process, name: Literal["SIGTERM", "SIGKILL"]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.Signals[name])
+        else:  # Windows has no groups of this kind
+            process.kill()
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let a request to terminate this process cancel the task, so that the agent does not outlive us."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    try:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    except (NotImplementedError, RuntimeError, ValueError):  # on Windows, or not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _free_port() -> int:

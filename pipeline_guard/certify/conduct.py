@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
 from pipeline_guard.certify.realtime.rest import BETA_IS_OFF, BETA_PATHS, HttpAsked
+from pipeline_guard.certify.record import Record
 
 PROTOCOL = "speaks the protocol that the service speaks"
 GREETING = "greets in the same session"
@@ -14,12 +16,18 @@ SERVICES = "asks nothing but the Realtime session during the call"
 ALIVE = "the agent stays alive"
 LINE = "the agent holds the line"
 BETA, NO_SESSION, GREETING_MISSING = "protocol.beta", "protocol.no-session", "greeting.missing"
-HUNG_UP = "call.closed"
+HUNG_UP, SETTINGS = "call.closed", "protocol.settings"
 # Reasons that do not depend on what Realtime answers.
 _STANDS_ALONE = ("protocol.", "voice.twiml", "stt.", "tts.", "speech.", "agent.", "call.")
 # Paths of the service that are a second ear or a second voice.
 _EARS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _VOICES = ("/v1/audio/speech",)
+
+
+def call_over_at(record: Record) -> float:
+    """Return when the call was over: what an agent asks for after that is no part of it."""
+    ends = [entry.at for entry in record.of("hang-up", "disconnected", peer="twilio")]
+    return min(ends, default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
     return [
         protocol_check(call, conduct),
         greeting_check(call),
-        services_check(conduct),
+        services_check(call, conduct),
         line_check(call, conduct),
         alive_check(conduct),
     ]
@@ -54,14 +62,18 @@ def conduct_checks(call: CallFacts, conduct: Conduct) -> list[Check]:
 def told_apart(checks: Sequence[Check], call: CallFacts) -> list[Check]:
     """Return the checks without what only follows from another one.
 
-    Where no session came about, or the agent ended the call at once, nothing could be heard or answered; and an agent
-    that does not greet leaves the caller in silence, which is the same thing once more.
+    Where no session came about, or none with the agent's settings, or the agent ended the call at once, nothing could
+    be heard or answered; and an agent that does not greet leaves the caller in silence, which is the same once more.
     """
     codes = {reason.code for check in checks for reason in check.reasons}
     opened = call.record.of("start", peer="twilio", direction="sent")
     first = {entry.at for entry in opened[:1]} if GREETING_MISSING in codes else set()
     no_session = not codes.isdisjoint((BETA, NO_SESSION))
-    dumb = not call.record.of("session.created", direction="sent") or any(code.startswith("call.") for code in codes)
+    dumb = (
+        SETTINGS in codes
+        or not call.record.of("session.created", direction="sent")
+        or any(code.startswith("call.") for code in codes)
+    )
     return [
         Check(check.name, True, "there was no session", shown=False)
         if no_session and check.name == LINE
@@ -97,12 +109,26 @@ def protocol_check(call: CallFacts, conduct: Conduct) -> Check:
         Reason(BETA, f"{old} belongs to the beta, which the service has switched off", old.at)
         for old in old_urls.values()
     ]
+    reasons += _settings_refused(call)
     if not reasons and not call.record.of("connected", peer="openai", direction="note"):
         text = "the agent opened no Realtime connection to api.openai.com during the call"
         for entry in call.record.of("turned-away", peer="openai")[:1]:
             text += f"; it was turned away from {entry.event['path']} with HTTP {entry.event['status']}"
         reasons.append(Reason(NO_SESSION, text + conduct.what_it_wrote))
     return verdict(PROTOCOL, reasons, "today's protocol" if not reasons else "it does not")
+
+
+def _settings_refused(call: CallFacts) -> Iterator[Reason]:
+    """Yield the refusals of settings where none were accepted: the session then has those it began with."""
+    if call.record.of("session.updated", direction="sent"):
+        return
+    for refusal in call.refusals:
+        if call.record.entries[refusal.asked_by - 1].type == "session.update":
+            text = (
+                f"the service refuses the session's settings ({refusal.error.get('message')}), so it keeps its own: "
+                "24 kHz PCM, and the server creates the responses"
+            )
+            yield Reason(SETTINGS, text, refusal.at, (refusal.asked_by,))
 
 
 def greeting_check(call: CallFacts) -> Check:
@@ -120,18 +146,23 @@ def greeting_check(call: CallFacts) -> Check:
     return verdict(GREETING, [reason], "no greeting")
 
 
-def services_check(conduct: Conduct) -> Check:
-    """Judge what the agent asked of the service over HTTP while the call was on."""
+def services_check(call: CallFacts, conduct: Conduct) -> Check:
+    """Judge what the agent asked of the service over HTTP while the call was on; afterwards it may transcribe."""
+    over = call_over_at(call.record)
+    during = [asked for asked in conduct.asked if asked.at <= over]
     reasons = []
-    for asked in conduct.asked:
+    for asked in during:
         model = f" ({asked.model})" if asked.model else ""
         if asked.path.startswith(_EARS):
             text = f"{asked}{model} during the call: a second recogniser"
             reasons.append(Reason("stt.http", text, asked.at))
         elif asked.path.startswith(_VOICES):
             reasons.append(Reason("tts.http", f"{asked}{model} during the call: a second voice", asked.at))
-    others = dict.fromkeys(str(asked) for asked in conduct.asked if not asked.path.startswith((*_EARS, *_VOICES)))
-    return verdict(SERVICES, reasons, f"also asked: {', '.join(others)}" if others else "nothing else was asked")
+    others = dict.fromkeys(str(asked) for asked in during if not asked.path.startswith((*_EARS, *_VOICES)))
+    later = dict.fromkeys(str(asked) for asked in conduct.asked if asked.at > over)
+    details = [f"also asked: {', '.join(others)}"] if others else []
+    details += [f"after the call: {', '.join(later)}"] if later else []
+    return verdict(SERVICES, reasons, "; ".join(details) or "nothing else was asked")
 
 
 def line_check(call: CallFacts, conduct: Conduct) -> Check:

@@ -165,6 +165,7 @@ class ContractCall:
             record=self.record,
             ledger=self.ledger,
             clock=lambda: self.openai.now,
+            turn_silence=self._turn_silence,
         )
         await self.phone_call.run()
 
@@ -206,6 +207,10 @@ class ContractCall:
             hosts=hosts,
             lines=LINES,
         )
+
+    def _turn_silence(self) -> float:
+        """Return how long Realtime waits before it takes a turn, in the newest session."""
+        return self.openai.sessions[-1].listening.silence_ms / 1000 if self.openai.sessions else 0.5
 
     def _said(self, session: RealtimeServer) -> list[TurnFacts]:
         """Return the turns of a session; what an agent commits after the caller hung up is nobody's."""

@@ -21,7 +21,7 @@ from pipeline_guard.certify.child import (
     RunningAgent,
     running_agent,
 )
-from pipeline_guard.certify.conduct import BETA, Conduct, conduct_checks, told_apart
+from pipeline_guard.certify.conduct import BETA, Conduct, call_over_at, conduct_checks, told_apart
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
 from pipeline_guard.certify.judging.facts import Check, Reason, verdict
 from pipeline_guard.certify.openai_simulator import REFUSED_CODE, OpenAISimulator
@@ -126,7 +126,8 @@ async def call_agent(
                 else await asyncio.to_thread(address_hint, spec)
             )
             failed = [_no_stream(phone, hint)]
-        hosts = [each.host for each in agent.outside if each.kind == "refused"]
+        over = call_over_at(test_call.record)
+        hosts = [each.host for each in agent.outside if each.kind == "refused" and 0 <= each.at <= over]
         outcome = test_call.judge([line.text for line in agent.lines], hosts)
         conduct = Conduct(openai.http_requests[asked_before:], agent.process.returncode, agent.last_error)
         checks = failed or conduct_checks(outcome.facts, conduct)

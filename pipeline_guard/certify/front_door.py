@@ -74,6 +74,8 @@ class RequestReader:
         self._rest += data
         while True:
             line, found, after = self._rest.partition(b"\r\n")
+            if not found and len(line) > _LONGEST_HEAD:
+                raise BadRequest
             if not found:
                 return
             length = _number(line.partition(b";")[0].decode("ascii", "replace").strip(), 16)

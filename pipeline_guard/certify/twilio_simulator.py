@@ -126,6 +126,7 @@ class TwilioCall:
     ledger: FrameLedger = field(default_factory=FrameLedger)
     record: Record = field(default_factory=Record)
     clock: Callable[[], float] | None = None
+    turn_silence: Callable[[], float] = lambda: 0.5
     legs: list[Leg] = field(default_factory=list)
     verbs: list[Verb] = field(default_factory=list)
     frames_sent: int = 0

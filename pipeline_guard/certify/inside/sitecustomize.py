@@ -316,11 +316,12 @@ class AfterImport:
 
 def trust() -> None:
     """Let every context of this process trust the simulator, whichever bundle it loads besides."""
-    real_new = ssl.SSLContext.__new__
+    # Those of the class itself: a context of truststore has others, which work only after its __init__.
+    real_new, load = ssl.SSLContext.__new__, ssl.SSLContext.load_verify_locations
 
     def new(cls: type[ssl.SSLContext], *args: Any, **kwargs: Any) -> ssl.SSLContext:
         context = real_new(cls, *args, **kwargs)
-        context.load_verify_locations(CONFIG["ca"])
+        load(context, CONFIG["ca"])
         return context
 
     setattr(ssl.SSLContext, "__new__", staticmethod(new))  # noqa: B010
