@@ -81,9 +81,8 @@ def understood_check(call: CallFacts) -> Check:
     for session in call.sessions:
         texts = [turn.heard.text for turn in session.turns]
         # What the last session may not have heard whole is said again to the next one.
-        if texts and heard and texts[0] == heard[-1]:
-            texts = texts[1:]
-        heard += texts
+        again = next(n for n in range(min(len(texts), len(heard)), -1, -1) if texts[:n] == heard[len(heard) - n :])
+        heard += texts[again:]
     whys = [turn.heard.why for turn in call.turns if turn.heard.text is None]
     detail = ", ".join(text or "not understood" for text in heard) or "nothing was heard"
     count = understood(heard, call.wanted)
