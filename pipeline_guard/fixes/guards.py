@@ -9,8 +9,8 @@ from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Substitute, Unit, Wrap
 from pipeline_guard.fixes.needed import need
-from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.pumps import other_pumps, receiver_at
 from pipeline_guard.fixes.reader import Reader, main_reader, readers
 from pipeline_guard.fixes.scope import functions_around, method_around, self_name
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree, first_line
@@ -71,8 +71,10 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
-        bookkeeping(reader, f"{receiver}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef)),
     ]
+    awaits = isinstance(function, ast.AsyncFunctionDef)
+    for each, session in ((reader, receiver), *other_pumps(program, trigger.path, owner, reader)):
+        operations.append(bookkeeping(each, f"{session}.", kept, None, awaits=awaits))
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
 
@@ -132,7 +134,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     check = early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
-    _, init = _room(tree, function, ("pending_response", "responses_asked"))
+    owner, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
     # Between threads there must be no moment at which neither mark is set.
     threads = not isinstance(function, ast.AsyncFunctionDef)
@@ -153,6 +155,10 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
         replaced(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
         *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix, active)),
+        *(
+            Insert(each.path, first_line(each.statement), _followed(each, f"{session}.", active))
+            for each, session in other_pumps(program, trigger.path, owner, reader)
+        ),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"
     yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))
