@@ -13,6 +13,7 @@ from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around, instance_at, knows_class, method_around, self_name
 from pipeline_guard.fixes.surplus import is_only_for, take_out
 from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
 from pipeline_guard.pipeline.model import Lane, Queue, Sender, Site
 
 BY_HAND = "put the frame on the queue that the sender loop reads, in its place"
@@ -263,6 +264,7 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     refuse_if_it_is_all(lane, "audio_send", "send the caller's audio")
     if "nothing is ever put on" in site.note:
         _refuse_if_named_elsewhere(program, site)
+    refuse_if_it_does_more(program, site)
     operation = take_out(program, site.path, site.line, site.column, comments.AUDIO)
     why = "nothing reaches it today, and one edit would make it a second way for audio"
     yield Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))

@@ -7,8 +7,8 @@ import ast
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
 from pipeline_guard.fixes.guards import early_return, trigger_method
+from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.pumps import receiver_at
 from pipeline_guard.fixes.reader import Reader, readers
 from pipeline_guard.fixes.scope import method_around, parameters, self_name
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
@@ -51,7 +51,8 @@ def defer(program: Program, trigger: Trigger, *, without: str | None = None) -> 
     # A request that has not begun yet stands for this one as well; kept, it would be answered twice.
     asks_more = isinstance(guard.test, ast.BoolOp) and trigger.gate.marker is not None
     asks_more = asks_more and marker in tree.text(guard.test)
-    lines = (f"if {marker}{_IS_SET}:", f"    {kept}") if asks_more else (kept,)
+    is_set = _IS_SET if marker.endswith("_id") else ""
+    lines = (f"if {marker}{is_set}:", f"    {kept}") if asks_more else (kept,)
     return [*answered_later(program, trigger), Insert(trigger.path, leaves.lineno, lines)]
 
 

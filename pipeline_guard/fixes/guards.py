@@ -9,8 +9,8 @@ from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Substitute, Unit, Wrap
 from pipeline_guard.fixes.needed import need
+from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.pumps import other_pumps, receiver_at
 from pipeline_guard.fixes.reader import Reader, main_reader, readers
 from pipeline_guard.fixes.scope import functions_around, method_around, self_name
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree, first_line
@@ -36,6 +36,7 @@ def without_guard(program: Program, finding: Finding) -> Iterator[Unit]:
 
 def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -> Unit:
     """Return the unit that puts guard, mark and bookkeeping into a trigger that sends whatever happens."""
+    from pipeline_guard.fixes.followers import followers
     from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
 
     tree = program.tree(trigger.path)
@@ -71,10 +72,11 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
+        *(
+            bookkeeping(each, f"{at}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef))
+            for each, at in ((reader, receiver), *followers(program, trigger.path, owner, reader))
+        ),
     ]
-    awaits = isinstance(function, ast.AsyncFunctionDef)
-    for each, session in ((reader, receiver), *other_pumps(program, trigger.path, owner, reader)):
-        operations.append(bookkeeping(each, f"{session}.", kept, None, awaits=awaits))
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
 
@@ -122,6 +124,8 @@ def _marked(tree: Tree, path: str, send: ast.Call, event: ast.Dict, own: str) ->
 
 def race(program: Program, finding: Finding) -> Iterator[Unit]:
     """Set a mark between the check and the send."""
+    from pipeline_guard.fixes.followers import followers
+
     lane = program.lanes.get(finding.lane)
     trigger = canonical_trigger(lane) if lane is not None else None
     if lane is None or trigger is None or trigger.gate.race not in ("unmarked", "awaited"):
@@ -156,8 +160,8 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
         *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix, active)),
         *(
-            Insert(each.path, first_line(each.statement), _followed(each, f"{session}.", active))
-            for each, session in other_pumps(program, trigger.path, owner, reader)
+            Insert(each.path, first_line(each.statement), _followed(each, f"{at}.", active))
+            for each, at in followers(program, trigger.path, owner, reader)
         ),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"

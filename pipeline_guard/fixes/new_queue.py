@@ -351,10 +351,15 @@ def _loop_around(tree: Tree, send: Send) -> ast.stmt:
 def _start(send: Send, tree: Tree, path: str, loop: ast.stmt, receiver: str, names: set[str]) -> list[Operation]:
     """Return the edits that start the sender before a loop and end it behind, whatever ends the loop."""
     start, stop = _start_and_stop(send, receiver)
+    watch: list[Operation] = []
+    if send.awaits:
+        # Where frames were sent here, a broken connection ended this loop; the task alone would only fall silent.
+        lines = (f"if {TASK}.done():", f"    await {TASK}  # it failed: so does this")
+        watch.append(Insert(path, loop.lineno, lines, inside=True))
     block = _try_around(tree, loop, names | (_locals_used(send) if path == send.site.path else set()))
     if block is None:
-        return [Wrap(path, loop.lineno, (*start, "try:"), ("finally:", *(f"    {line}" for line in stop)))]
-    operations: list[Operation] = [Insert(path, block.lineno, start)]
+        return [*watch, Wrap(path, loop.lineno, (*start, "try:"), ("finally:", *(f"    {line}" for line in stop)))]
+    operations: list[Operation] = [*watch, Insert(path, block.lineno, start)]
     if block.finalbody:
         operations.append(Insert(path, block.finalbody[0].lineno, stop))
     else:

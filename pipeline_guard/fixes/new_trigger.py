@@ -10,13 +10,16 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Unit
 from pipeline_guard.fixes.needed import Logger, need
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.pumps import other_pumps, receiver_at
 from pipeline_guard.fixes.reach import Target, target_of
 from pipeline_guard.fixes.reader import Reader, main_reader
 from pipeline_guard.fixes.scope import (
     functions_around,
+    instance_at,
+    is_subclass,
+    knows_class,
     method_around,
     names_in_scope,
+    parameters,
     self_name,
 )
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
@@ -166,7 +169,7 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
         own = self_name(method[1]) if method is not None else None
         if method is None or own is None or functions_around(sending.tree, sending.call)[0] is not method[1]:
             continue
-        if not (sending.names - {own}) & names_in_scope(sending.tree, sending.call):
+        if not (sending.names - {own}) & _bound_in(method[1]):
             classes.setdefault(id(method[0]), []).append((sending, method[0], own))
     for group in sorted(classes.values(), key=len, reverse=True):
         sending, owner, own = group[0]
@@ -176,9 +179,24 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
     return _in_handler(program, sendings, reader)
 
 
+def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader) -> str | None:
+    """Return the expression by which the reader reaches an instance of the class, or None."""
+    tree = program.tree(reader.path)
+    method = method_around(tree, reader.function)
+    if method is not None:
+        own = self_name(method[1])
+        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
+            return own
+    if knows_class(tree, reader.path, owner.name, path):
+        return instance_at(tree, reader.statement, owner.name)
+    return None
+
+
 def _in_class(
     program: Program, lane: Lane, sending: Sending, owner: ast.ClassDef, own: str, reader: Reader, receiver: str
 ) -> tuple[Target, list[Operation]]:
+    from pipeline_guard.fixes.followers import followers
+
     path = sending.site.path
     target = Target(path, NAME, owner, None, None, sending.awaits)
     operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
@@ -186,6 +204,7 @@ def _in_class(
     # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
     stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    _refuse_what_takes_no_attribute(sending.tree, owner)
     if not sending.awaits:
         stored.append(_LOCK)
     if any(program_has(owner, name) for name, _, _ in stored):
@@ -202,9 +221,24 @@ def _in_class(
     head = f'{_DEF[sending.awaits]} {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
-    for each, session in ((reader, receiver), *other_pumps(program, path, owner, reader)):
-        operations.append(bookkeeping(each, f"{session}.", kept, f"{session}.{NAME}", awaits=sending.awaits))
+    for each, at in ((reader, receiver), *followers(program, path, owner, reader)):
+        operations.append(bookkeeping(each, f"{at}.", kept, f"{at}.{NAME}", awaits=sending.awaits))
     return target, operations
+
+
+def _refuse_what_takes_no_attribute(tree: Tree, owner: ast.ClassDef) -> None:
+    """Raise for a class to which no attribute can be added by writing it down: slots, frozen, models of a library."""
+    decorators = " ".join(tree.text(each) for each in owner.decorator_list)
+    slots = any(isinstance(node, ast.Name) and node.id == "__slots__" for each in owner.body for node in ast.walk(each))
+    if slots or "slots=True" in decorators or "frozen=True" in decorators:
+        raise CannotRewrite(f"{owner.name} takes no new attributes", BY_HAND)
+    known = {node.name: node for node in tree.parents if isinstance(node, ast.ClassDef)}
+    for base in owner.bases:
+        name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+        if name in known and known[name] is not owner:
+            _refuse_what_takes_no_attribute(tree, known[name])
+        elif name.endswith(("Model", "Settings", "NamedTuple", "TypedDict", "Struct")):
+            raise CannotRewrite(f"{owner.name} is a {name}, whose attributes are fields", BY_HAND)
 
 
 def state_lines(instance: str, without: tuple[str, ...] = (), *, lock: bool = False) -> tuple[str, ...]:
@@ -303,7 +337,7 @@ def _place(tree: Tree, home: FunctionNode, inside: ast.AST, sending: Sending) ->
 
 def _bound_in(home: FunctionNode) -> set[str]:
     return {node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} | {
-        each.arg for each in home.args.args
+        each.arg for each in parameters(home)
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ _NOT_FROM_SERVER = frozenset(
     input_audio_buffer.clear conversation.item.create conversation.item.truncate
     """.split()
 )
+
+
+# Keys of server events, as they are read out of the dict that an event is.
+_KEYS = "response|error|delta|item|item_id|transcript|call_id|arguments|name"
 
 
 class Reader(NamedTuple):
@@ -103,6 +108,10 @@ def _reader(tree: Tree, path: str, function: FunctionNode, tests: list[tuple[ast
         statement = _outermost(tree, function, _top_of_chain(tree, node), tree.text(subject))
         statement = _before_early_exits(tree, statement, tree.text(subject))
         if event is not None and statement is not None and tree.stands_alone(statement):
+            if event[1]:
+                # A class of the program around the event's own dict, not the SDK's classes.
+                inner = re.search(rf"\b{event[0]}\.(\w+)(?:\.get\(|\[)[\"'](?:{_KEYS})[\"']", tree.text(function))
+                event = (f"{event[0]}.{inner[1]}", False) if inner is not None else event
             return Reader(path, function, statement, tree.text(subject), *event)
     return None
 

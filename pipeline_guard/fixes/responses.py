@@ -14,8 +14,10 @@ from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
 from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.skipped import remembered
 from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
 from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
 from pipeline_guard.pipeline.model import Lane, Site
 
 # Causes that no turn of the caller and no tool stands behind.
@@ -86,6 +88,8 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
     operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code, target.awaits), *call.widening]
+    if site.trigger not in ("greeting", "user_turn"):
+        operations += remembered(program, lane, target, with_response=bool(call.widening))
     if site.trigger == "greeting" and site.cause_here:
         operations += greeting_log(program, site)
     why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
@@ -178,6 +182,11 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
             "turn detection is off, so this may be what ends the caller's turn",
             "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
         )
+    if site.trigger in ("timer", "silence") and _follows(program, site, ("input_audio_buffer.commit", ".commit(")):
+        raise CannotRewrite(
+            "it commits the caller's audio first, so this is what ends the caller's turn",
+            "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
+        )
     if _answers_a_tool(program, site):
         raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
     name = _NAMES.get(site.trigger or "", "something")
@@ -185,8 +194,9 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
     unit = _removed(program, site, finding, why)
     if site.trigger in ("recovery", "error_retry") and site.role != "primitive" and not _only_responds(program, site):
         called = (site.callee or "").rpartition(".")[2].rpartition(":")[2]
-        unit = unit._replace(
-            safety="unsafe", why=f"{why}; what {called}() tells the model beside it is not told either"
+        raise CannotRewrite(
+            f"{called}() tells the model something beside the response, and the caller would never hear of it",
+            f"let {called}() ask through the trigger; where this answers a turn of the caller, suppress the finding",
         )
     yield unit
 
@@ -207,6 +217,12 @@ def _only_responds(program: Program, site: Site) -> bool:
 
 def _answers_a_tool(program: Program, site: Site) -> bool:
     """Say whether the statements before a send, in its block, hand the model a tool's output."""
+    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
+    return _follows(program, site, words)
+
+
+def _follows(program: Program, site: Site, words: tuple[str, ...]) -> bool:
+    """Say whether some word stands in the statements before a send, in its block."""
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     if not calls:
@@ -215,7 +231,6 @@ def _answers_a_tool(program: Program, site: Site) -> bool:
     if statement not in tree.suites:
         return False
     before = [each for each in tree.suites[statement].statements if each.lineno < statement.lineno]
-    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
     return any(word in tree.text(each) for each in before for word in words)
 
 
@@ -228,6 +243,7 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     lane = program.lanes.get(finding.lane)
     if lane is not None:
         refuse_if_it_is_all(lane, "response_create", "ask for a response")
+    refuse_if_it_does_more(program, _site(program, finding))
     yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
 
 

@@ -8,8 +8,8 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.deferral import the_trigger
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Unit
 from pipeline_guard.fixes.guards import identity, trigger_method, without_guard
+from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.pumps import receiver_at
 from pipeline_guard.fixes.reader import main_reader
 from pipeline_guard.fixes.scope import method_around
 from pipeline_guard.fixes.tree import first_line

@@ -10,6 +10,8 @@ from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
+from pipeline_guard.program import signs
+from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
@@ -24,6 +26,8 @@ MAX_CHECKED = 1_000_000
 # What a comment says that declares speech-to-text to be used after the call only, and how far above a function it is.
 OFFLINE_MARK = b"OFFLINE ONLY (post-call)"
 _LINES_ABOVE = 3
+# The reason of the gap that stands for callers that were not looked for.
+UNFOLLOWED = "unfollowed"
 
 
 class Loader:
@@ -50,7 +54,8 @@ class Loader:
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
         self._marks: dict[str, list[int]] = {}
-        self.mounting = Mounting(self._data, self._tests)
+        self.asked = Asked()
+        self.mounting = Mounting(self._data, self._tests, self.asked)
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
@@ -65,7 +70,7 @@ class Loader:
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
             program.module(rel)
-        if self.seeds:
+        if self.seeds and not self._leads_nowhere():
             self._follow(program)
         self._check_the_rest(program)
         return program
@@ -73,7 +78,12 @@ class Loader:
     def is_named_outside(self, text: str, rel: str) -> bool:
         """Say whether a file other than ``rel`` holds a text; tests do not count."""
         word = text.encode()
-        return any(word in data for other, data in self._data.items() if other != rel and not is_test_file(other, data))
+        self.asked.words.add(word)
+        for other, data in self._data.items():
+            if other != rel and word in data and not is_test_file(other, data):
+                self.asked.found_in.add(other)
+                return True
+        return False
 
     def is_marked_offline(self, func: Func) -> bool:
         """Say whether a comment in a function, just above it or atop its file says: used after the call only."""
@@ -90,6 +100,22 @@ class Loader:
 
     def _may_matter(self, data: bytes, literals: tuple[bytes, ...]) -> bool:
         return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
+
+    def _leads_nowhere(self) -> bool:
+        """Say whether the callers of what was found are not worth looking for, and note that among the gaps.
+
+        In a large program without a Realtime session nothing is judged, and most of it may call its speech engines.
+        """
+        if sum(map(len, self._data.values())) <= signs.LARGE:
+            return False
+        shows = signs.Signs(self.vocabulary)
+        if any(shows.are_in(self._data[rel]) for rel in self.seeds):
+            return False
+        detail = (
+            "nothing touches a Realtime session: who uses the speech engines of so large a program was not looked up"
+        )
+        self.gaps.append(Gap(path=self.seeds[0], reason=UNFOLLOWED, detail=detail))
+        return True
 
     def _check_the_rest(self, program: Program) -> None:
         """Parse what was set aside as well: what somebody named, and all of it where that costs little.
@@ -184,6 +210,11 @@ class HotNames:
 
     def words(self) -> list[bytes]:
         return [name.encode() for name in sorted(self._names)]
+
+    @property
+    def stems(self) -> set[bytes]:
+        """The names of the modules that define something hot."""
+        return self._stems
 
     def imported_by(self, data: bytes) -> bool:
         """Say whether a file names a module that defines something hot."""
