@@ -133,6 +133,11 @@ class EngineIndex:
         return False
 
     @cached_property
+    def package_roots(self) -> tuple[bytes, ...]:
+        """Of these a file holds at least one that imports the package of an engine."""
+        return tuple(sorted({name.partition(b".")[0] for name in self._packages}))
+
+    @cached_property
     def _packages(self) -> frozenset[bytes]:
         """The packages by whose import alone an engine is used: no name of its own tells its calls."""
         found: set[str] = set()

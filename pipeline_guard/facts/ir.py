@@ -272,14 +272,19 @@ class ModuleFacts(msgspec.Struct, array_like=True, gc=False):
 
 def children(node: Expr) -> list[Expr]:
     """Return the direct sub-expressions of ``node``, in evaluation order."""
-    kind = type(node)
-    if kind is Call:
-        return [node.func, *node.args, *(keyword.value for keyword in node.keywords)]  # type: ignore[union-attr]
-    getter = _CHILDREN.get(kind)
+    getter = CHILDREN.get(type(node))
     return getter(node) if getter else []
 
 
-_CHILDREN: dict[type, Callable[[Any], list[Expr]]] = {
+def _parts_of_call(node: Call) -> list[Expr]:
+    if node.keywords:
+        return [node.func, *node.args, *[keyword.value for keyword in node.keywords]]
+    return [node.func, *node.args]
+
+
+# The direct sub-expressions by the type of the node; what has none has no entry.
+CHILDREN: dict[type, Callable[[Any], list[Expr]]] = {
+    Call: _parts_of_call,
     Attr: lambda n: [n.base],
     DictNode: lambda n: [*(k for k in n.keys if k is not None), *n.values],
     Seq: lambda n: n.items,

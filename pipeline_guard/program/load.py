@@ -11,6 +11,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
@@ -56,17 +57,21 @@ class Loader:
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
         program = Program(self.files, self._module, self.package)
-        literals = self.vocabulary.literals
+        words = FileWords(self._data)
+        engines = self.vocabulary.engines
+        literals = words.present(needles(self.vocabulary.literals))
+        packages = words.present(needles(engines.package_roots))
         for rel, data in self._data.items():
-            if self._may_matter(data, literals) and not is_test_file(rel, data):
+            may_matter = words.holds(rel, literals) or (words.holds(rel, packages) and engines.is_imported_in(data))
+            if may_matter and not is_test_file(rel, data):
                 self.seeds.append(rel)
-                self._seed_set.add(rel)
+        self._seed_set.update(self.seeds)
         for index, rel in enumerate(self.seeds):
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
             program.module(rel)
         if self.seeds:
-            self._follow(program)
+            self._follow(program, words)
         self._check_the_rest(program)
         return program
 
@@ -87,9 +92,6 @@ class Loader:
         outer = func.outermost
         begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
         return any(begin <= line <= end or line < first for line in self._marks[rel])
-
-    def _may_matter(self, data: bytes, literals: tuple[bytes, ...]) -> bool:
-        return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
 
     def _check_the_rest(self, program: Program) -> None:
         """Parse what was set aside as well: what somebody named, and all of it where that costs little.
@@ -121,7 +123,7 @@ class Loader:
             self.gaps.append(Gap(path=rel, reason="recursion", detail=detail))
         return Module(rel, facts, rel in self._seed_set)
 
-    def _follow(self, program: Program) -> None:
+    def _follow(self, program: Program, file_words: FileWords) -> None:
         """Load the files that lead to a sink: whoever names a function or class that does, until nothing new comes."""
         hot = self.hot
         known: set[Module] = set()
@@ -134,23 +136,26 @@ class Loader:
             tried.update(words)
             if not words and not fresh:
                 return
-            for rel in self._naming(words, program):
+            for rel in self._naming(words, program, file_words):
                 program.module(rel)
 
-    def _naming(self, words: list[bytes], program: Program) -> list[str]:
+    def _naming(self, words: list[bytes], program: Program, file_words: FileWords) -> list[str]:
         """Return the files not yet loaded that call or import one of the given names."""
         hot = self.hot
         found: list[str] = []
-        calls = [b"." + word + b"(" for word in words if word.decode() in hot.telltale]
+        wanted, stems = needles(words), needles(sorted(hot.stems))
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            if b"import" in data and any(word in data for word in words):
-                if is_test_file(rel, data):
-                    self._tests.add(rel)
-                    continue
-                if any(call in data for call in calls) or hot.imported_by(data):
-                    found.append(rel)
+            held = file_words.held(rel, wanted) if b"import" in data else []
+            if not held:
+                continue
+            if is_test_file(rel, data):
+                self._tests.add(rel)
+                continue
+            called = any(b".%s(" % word in data for word in held if word.decode() in hot.telltale)
+            if called or file_words.holds(rel, stems):
+                found.append(rel)
         return found
 
 
@@ -185,9 +190,10 @@ class HotNames:
     def words(self) -> list[bytes]:
         return [name.encode() for name in sorted(self._names)]
 
-    def imported_by(self, data: bytes) -> bool:
-        """Say whether a file names a module that defines something hot."""
-        return any(stem in data for stem in self._stems)
+    @property
+    def stems(self) -> set[bytes]:
+        """The names of the modules that define something hot."""
+        return self._stems
 
     def learn(self, modules: list[Module]) -> None:
         """Take in what the loaded modules define, up through their callers."""
