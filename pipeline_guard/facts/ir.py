@@ -218,7 +218,13 @@ class Import(msgspec.Struct, array_like=True, gc=False):
 
 
 class Function(msgspec.Struct, array_like=True, gc=False):
-    """A function, lambda or the module's own body (``name`` "<module>", always number 0)."""
+    """A function, lambda or the module's own body (``name`` "<module>", always number 0).
+
+    The last four are an index of its operations and blocks, by which most questions about most functions are answered
+    without reading them: ``words`` holds every bare name and attribute, ``strings`` every string, ``called`` the last
+    name of every callee in source order ("" for a callee without one).  Each may name more than the operations do (the
+    parts of a class body, annotations), never less.
+    """
 
     name: str
     qualname: str
@@ -236,6 +242,10 @@ class Function(msgspec.Struct, array_like=True, gc=False):
     imports: list[Import]
     globals: list[str]
     nonlocals: list[str]
+    words: set[str]
+    strings: set[str]
+    called: list[str]
+    has_walrus: bool
 
 
 class Field(msgspec.Struct, array_like=True, gc=False):

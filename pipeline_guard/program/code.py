@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from pipeline_guard.facts import ir
@@ -50,6 +51,14 @@ class Module:
                 parts = [*imp.module.split("."), imp.attr or ""]
                 names.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
         return frozenset(names)
+
+    @cached_property
+    def nested(self) -> dict[int, list[Func]]:
+        """The number of a function → the functions that stand directly in it."""
+        found: dict[int, list[Func]] = {}
+        for function in self.functions:
+            found.setdefault(function.ir.parent, []).append(function)
+        return found
 
     def __repr__(self) -> str:
         return f"Module({self.rel})"
@@ -192,7 +201,7 @@ class Func:
             for target in _flat_targets(op):
                 if type(target) is ir.Name:
                     found.setdefault(target.id, []).append(index)
-            if op.value is not None:
+            if op.value is not None and self.ir.has_walrus:
                 for name in _walrus_names(op.value):
                     found.setdefault(name, []).append(index)
         return found
@@ -259,6 +268,21 @@ class Func:
                 found.setdefault(name, []).append(index)
         return found
 
+    def has_words(self, wanted: AbstractSet[str]) -> bool:
+        """Say whether the function may be written with one of several names, bare ones or attributes.
+
+        Like the next two this is answered without reading the function, and is never wrong where it says no.
+        """
+        return not wanted.isdisjoint(self.ir.words)
+
+    def has_strings(self, wanted: AbstractSet[str]) -> bool:
+        """Say whether the function may hold one of several strings."""
+        return not wanted.isdisjoint(self.ir.strings)
+
+    def may_call(self, wanted: Container[str]) -> bool:
+        """Say whether the function may call something of one of several names."""
+        return any(name in wanted for name in self.ir.called)
+
     @cached_property
     def calls_at(self) -> dict[int, list[CallSite]]:
         """Operation → the calls in it."""
@@ -277,9 +301,14 @@ class Func:
                     found.setdefault(name, []).append(index)
         return found
 
-    @cached_property
+    @property
     def nested(self) -> list[Func]:
-        return [function for function in self.module.functions if function.ir.parent == self.index]
+        """The functions, lambdas among them, that stand directly in this one."""
+        return self.module.nested.get(self.index, [])
+
+    @cached_property
+    def has_lambdas(self) -> bool:
+        return any(function.name == "<lambda>" for function in self.nested)
 
     @cached_property
     def _uses(self) -> tuple[list[CallSite], list[Reference]]:
@@ -416,7 +445,7 @@ def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
 def _walrus_names(node: ir.Expr) -> list[str]:
     names: list[str] = []
     stack = [node]
-    while stack:  # not ``walk``: every expression of the program passes here, and next to none holds a walrus
+    while stack:
         current = stack.pop()
         if type(current) is ir.Walrus:
             names.append(current.name)

@@ -169,6 +169,8 @@ class HotNames:
         self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
         self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._methods |= vocabulary.engines.methods
+        self._telling = self._literals | {method for method in self._methods if "." not in method}
+        self._paths = [frozenset(method.split(".")) for method in sorted(self._methods) if "." in method]
         self._engines = vocabulary.engines
         parts = [*vocabulary.engines.addresses, *(f"<{verb.element}" for verb in vocabulary.verbs_of_twiml)]
         self._parts = re.compile("|".join(map(re.escape, parts)) or r"(?!)")
@@ -257,22 +259,36 @@ class HotNames:
             self.telltale.add(name)
 
     def _leads(self, func: Func) -> bool:
-        used = func.names_used
         if func not in self._plain:
-            if (
-                not func.strings.isdisjoint(self._literals)
-                or not used.isdisjoint(self._literals)
-                or not func.attribute_chains.isdisjoint(self._methods)
-                or self._speaks(func)
-                or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
-            ):
+            if self._may_hold_sink(func) and self._holds_sink(func):
                 return True
             self._plain.add(func)
-        hits = used & self._names
+        if not func.has_words(self._names):
+            return False
+        hits = func.names_used & self._names
         if not hits:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _may_hold_sink(self, func: Func) -> bool:
+        """Say whether a closer look at a function is worth while."""
+        return (
+            func.has_words(self._telling)
+            or any(path <= func.ir.words for path in self._paths)
+            or func.has_strings(self._literals)
+            or any(self._is_event_text(text) or self._has_part(text) for text in func.ir.strings)
+            or func.has_words(self._engine_calls(func.module))
+        )
+
+    def _holds_sink(self, func: Func) -> bool:
+        return (
+            not func.strings.isdisjoint(self._literals)
+            or not func.names_used.isdisjoint(self._literals)
+            or not func.attribute_chains.isdisjoint(self._methods)
+            or self._speaks(func)
+            or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
+        )
 
     def _is_event_text(self, text: str) -> bool:
         """Say whether a string is an event written as JSON, or the beginning of one."""
@@ -282,9 +298,14 @@ class HotNames:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""
         return ("/" in text or "<" in text) and self._parts.search(text) is not None
 
+    def _says_part(self, func: Func) -> bool:
+        if not any(map(self._has_part, func.ir.strings)):
+            return False
+        return any(map(self._has_part, func.strings)) or any(map(self._has_part, func.texts))
+
     def _speaks(self, func: Func) -> bool:
         """Say whether a function may run a speech engine or write TwiML, by its strings and the names it calls."""
-        if any(map(self._has_part, func.strings)) or any(map(self._has_part, func.texts)):
+        if self._says_part(func):
             return True
         calls = self._engine_calls(func.module)
         return bool(calls) and not calls.isdisjoint(func.names_used | func.attribute_chains)
@@ -300,7 +321,7 @@ class HotNames:
                     names |= {path.rpartition(".")[2] for path in (*engine.calls, *engine.weak, *engine.methods)}
             if "twilio" in roots:
                 names |= self._twiml
-            if module.is_seed and any(self._has_part(text) for f in module.functions for text in (f.strings | f.texts)):
+            if module.is_seed and any(self._says_part(func) for func in module.functions):
                 names |= self._sends
             self._near_engine[module] = frozenset(names)
         return self._near_engine[module]
