@@ -56,6 +56,7 @@ class EngineIndex:
 
     engines: list[Engine] = field(default_factory=list)
     requests: set[str] = field(default_factory=set)
+    _at_address: dict[tuple[str, bool], Engine | None] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""
@@ -155,6 +156,12 @@ class EngineIndex:
 
     def at_address(self, url: str, *, socket: bool) -> Engine | None:
         """Return the engine that an address belongs to; the longest part that it contains decides."""
+        key = (url, socket)
+        if key not in self._at_address:
+            self._at_address[key] = self._longest_at(url, socket)
+        return self._at_address[key]
+
+    def _longest_at(self, url: str, socket: bool) -> Engine | None:
         best: Engine | None = None
         length = 0
         for engine in self.engines:

@@ -313,12 +313,12 @@ class _Trace:
 
     def _edges(self, func: Func, op: int, call: ir.Call) -> list[Edge]:
         """Return where a call leads, resolving one that nothing else had asked for."""
-        found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        found = [edge for edge in self.graph.edges_at(func, call) if edge.kind != "escape"]
         if not found:
             for value in self.graph.evaluator.eval(call.func, Frame(func, op)):
                 if isinstance(value, Function):
                     self.graph.calls_of(value.func)
-            found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+            found = [edge for edge in self.graph.edges_at(func, call) if edge.kind != "escape"]
         return found
 
     def _goes_to_realtime(self, func: Func, op: int, call: ir.Call) -> bool:

@@ -23,6 +23,7 @@ class Module:
     def __init__(self, rel: str, facts: ir.ModuleFacts, is_seed: bool = True) -> None:
         self.rel = rel
         self.is_seed = is_seed
+        self.is_test: bool | None = None  # what ``places`` found it to be
         pieces = rel.rpartition(".")[0].split("/")
         self.is_package = pieces[-1] == "__init__"
         self.parts = tuple(pieces[:-1] if self.is_package else pieces)

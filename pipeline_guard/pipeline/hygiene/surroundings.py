@@ -81,10 +81,10 @@ class Surroundings:
         found: list[Word] = []
         for module in self.near:
             for func in module.functions:
-                if text in func.strings or text in func.texts or text in _texts_of_cases(func):
+                if text in func.ir.strings:
                     found += [word for word in self._words_of(func) if word.text == text]
             for cls in module.classes:
-                for field in cls.ir.fields:
+                for field in cls.ir.fields if text in cls.scope.ir.strings else ():
                     for here, built in _strings(field.value) if field.value is not None else ():
                         if here == text:
                             found.append(Word(text, built, cls.scope, None, field.line, field.line))
@@ -98,14 +98,7 @@ class Surroundings:
     @cached_property
     def _texts(self) -> frozenset[str]:
         """The string constants of the files here and near, those in code that is dead among them."""
-        functions = [func for module in self.near for func in module.functions]
-        fields = [field.value for module in self.near for cls in module.classes for field in cls.ir.fields]
-        return frozenset().union(
-            *(func.strings for func in functions),
-            *(func.texts for func in functions),
-            *map(_texts_of_cases, functions),
-            (text for value in fields if value is not None for text, _ in _strings(value)),
-        )
+        return frozenset().union(*(func.ir.strings for module in self.near for func in module.functions))
 
     @cached_property
     def imported(self) -> frozenset[str]:
@@ -152,15 +145,6 @@ def _words_of(func: Func) -> Iterator[Word]:
         if block.kind == "case" and block.test is not None:
             for text, built in _strings(block.test):
                 yield Word(text, built, func, None, block.line, block.line)
-
-
-def _texts_of_cases(func: Func) -> set[str]:
-    return {
-        text
-        for block in func.ir.blocks
-        if block.kind == "case" and block.test is not None
-        for text, _ in _strings(block.test)
-    }
 
 
 def _strings(node: ir.Expr) -> Iterator[tuple[str, bool]]:
