@@ -166,7 +166,7 @@ class EngineIndex:
         length = 0
         for engine in self.engines:
             for part in engine.sockets if socket else engine.addresses:
-                if len(part) > length and _stands_in(part, url):
+                if part in url and len(part) > length and _stands_in(part, url):
                     best, length = engine, len(part)
         return best
 

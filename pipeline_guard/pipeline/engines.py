@@ -72,7 +72,11 @@ class EngineFinder:
                     wrapping.add(id(site.call))
         resolved = self.graph.led_into_program() | wrapping
         for func in filter(self._may_run, functions):
+            telling = self._telling[func.module]
+            objects = bool(self._called_objects(func.module))
             for site in func.calls:
+                if not objects and last_name(site.call.func) not in telling:
+                    continue
                 if not func.is_dead(site.op) and id(site.call) not in resolved:
                     self._look(func, site, sinks)
         for func in functions:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.trees import walk
-from pipeline_guard.program.uses import CallSite, Reference, Words, uses_of, words_of
+from pipeline_guard.program.uses import CallSite, Reference, Uses, uses_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
 LOOPS = frozenset({"while", "for"})
@@ -232,29 +232,25 @@ class Func:
             found.setdefault(imp.name, []).append(imp)
         return found
 
-    @cached_property
+    @property
     def names_used(self) -> set[str]:
         """The names that the function's own code calls or hands on (arguments, dict values, plain aliases)."""
-        return self._words.names
+        return self._uses.names
 
-    @cached_property
+    @property
     def attribute_chains(self) -> set[str]:
         """The last one to four parts of every called access path (``a.b.c()`` → ``c``, ``b.c``)."""
-        return self._words.chains
+        return self._uses.chains
 
-    @cached_property
+    @property
     def strings(self) -> set[str]:
         """The short strings in the function's own code."""
-        return self._words.strings
+        return self._uses.strings
 
-    @cached_property
+    @property
     def texts(self) -> set[str]:
         """The long strings in the function's own code."""
-        return self._words.texts
-
-    @cached_property
-    def _words(self) -> Words:
-        return words_of(self.ir.ops)
+        return self._uses.texts
 
     @cached_property
     def mentions(self) -> dict[str, list[int]]:
@@ -312,18 +308,18 @@ class Func:
         return any(function.name == "<lambda>" for function in self.nested)
 
     @cached_property
-    def _uses(self) -> tuple[list[CallSite], list[Reference]]:
+    def _uses(self) -> Uses:
         return uses_of(self.ir.ops)
 
     @property
     def calls(self) -> list[CallSite]:
         """Every call in this function's own operations, outer calls before the calls in their arguments."""
-        return self._uses[0]
+        return self._uses.calls
 
     @property
     def references(self) -> list[Reference]:
         """Names, attributes and lambdas that are handed on as values."""
-        return self._uses[1]
+        return self._uses.references
 
     @cached_property
     def _ancestors(self) -> list[tuple[int, ...]]:
