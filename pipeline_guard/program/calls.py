@@ -102,8 +102,8 @@ class CallGraph:
         """Resolve the calls of names that nobody had asked for yet."""
         for name in names:
             for func, quiet in self._quiet.pop(name, ()):
-                for site in [quiet] if quiet is not None else _calls_of_name(func, name):
-                    if not self._resolve(func, site):
+                for site in [quiet] if quiet is not None else func.calls_named.get(name, ()):
+                    if (quiet is not None or not func.is_dead(site.op)) and not self._resolve(func, site):
                         self._waiting.append((func, site))
 
     def build(self) -> None:
@@ -206,11 +206,14 @@ class CallGraph:
     def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
         evaluator = self.evaluator
         if type(node) is ir.Attr:
-            bases = evaluator.eval(node.base, frame)
+            base = node.base
+            outer = evaluator.outer_name(base.id, frame.func) if type(base) is ir.Name else None
+            bases = outer if outer is not None else evaluator.eval(base, frame)
             through = any(isinstance(base, Parameter) for base in bases)
             values = [v for base in evaluator.settled(bases) for v in evaluator.attribute(base, node.name, frame)]
         else:
-            values = evaluator.eval(node, frame)
+            outer = evaluator.outer_name(node.id, frame.func) if type(node) is ir.Name else None
+            values = outer if outer is not None else evaluator.eval(node, frame)
             through = False
         if any(isinstance(value, Parameter) for value in values):
             through = True
@@ -460,10 +463,6 @@ class CallGraph:
                 order = [entry for entry in self.evaluator.mro(method.cls) if isinstance(entry, Class)]
                 roots.add(id(order[-1]))
         return len(roots) == 1
-
-
-def _calls_of_name(func: Func, name: str) -> list[CallSite]:
-    return [site for site in func.calls if last_name(site.call.func) == name and not func.is_dead(site.op)]
 
 
 def _resembles(receiver: str, cls: Class) -> bool:

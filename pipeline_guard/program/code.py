@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from pipeline_guard.facts import ir
-from pipeline_guard.program.trees import walk
+from pipeline_guard.program.trees import last_name, walk
 from pipeline_guard.program.uses import CallSite, Reference, Uses, uses_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
@@ -279,6 +279,14 @@ class Func:
     def may_call(self, wanted: Container[str]) -> bool:
         """Say whether the function may call something of one of several names."""
         return any(name in wanted for name in self.ir.called)
+
+    @cached_property
+    def calls_named(self) -> dict[str, list[CallSite]]:
+        """Last name of the callee → the calls of it."""
+        found: dict[str, list[CallSite]] = {}
+        for site in self.calls:
+            found.setdefault(last_name(site.call.func), []).append(site)
+        return found
 
     @cached_property
     def calls_at(self) -> dict[int, list[CallSite]]:

@@ -43,6 +43,7 @@ class Markers:
         self.events = events
         self._index: dict[str, list[tuple[Func, int, Change]]] = {}
         self._known: dict[tuple[int, int], list[Change]] = {}
+        self._by_func: dict[Func, dict[str, list[tuple[int, Change]]]] = {}
         self._effects: dict[tuple[int, int, int], list[tuple[Func, int, Change]]] = {}
         self._families: dict[tuple[Class, Class], bool] = {}
 
@@ -80,14 +81,20 @@ class Markers:
         """Return every operation that writes a place of this name."""
         if name not in self._index:
             self._index[name] = [
-                (func, index, change)
+                (func, op, change)
                 for func in self.graph.program.functions_with(name)
                 if not is_test(func.module)
-                for index in range(len(func.ir.ops))
-                for change in self._changes(func, index)
-                if change.place.name == name
+                for op, change in self._changes_in(func).get(name, ())
             ]
         return self._index[name]
+
+    def _changes_in(self, func: Func) -> dict[str, list[tuple[int, Change]]]:
+        if func not in self._by_func:
+            found = self._by_func[func] = {}
+            for op in range(len(func.ir.ops)):
+                for change in self._changes(func, op):
+                    found.setdefault(change.place.name, []).append((op, change))
+        return self._by_func[func]
 
     def names_in(self, module: Module) -> list[str]:
         """Return what may be the names of places that a file writes, in a fixed order."""
