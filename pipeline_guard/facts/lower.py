@@ -474,10 +474,10 @@ class _FunctionBuilder:
 
     def on_constant(self, node: ast.Constant) -> ir.Expr:
         value = node.value
-        if isinstance(value, bytes):
-            return self.text(value.decode("latin-1"))
         if isinstance(value, str):
             return self.text(_writable(value))
+        if isinstance(value, bytes):
+            return self.text(value.decode("latin-1"))
         if isinstance(value, (bool, float)) or value is None:
             return ir.Const(value)
         if isinstance(value, int):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 
+_new = tuple.__new__  # half as long as calling the class, a hundred thousand times
 # Longer strings are texts, not names or event types.
 MAX_WORD = 60
 
@@ -82,9 +83,9 @@ class _Reader:
             if type(value) is str:
                 (uses.strings if len(value) < MAX_WORD else uses.texts).add(value)
         elif kind is ir.Name or kind is ir.Lambda:
-            uses.references.append(Reference(node, op, outer))
+            uses.references.append(_new(Reference, (node, op, outer)))
         elif kind is ir.Attr:
-            uses.references.append(Reference(node, op, outer))
+            uses.references.append(_new(Reference, (node, op, outer)))
             self.collect(node.base, op, outer)  # type: ignore[union-attr]
         elif kind is ir.Call:
             self.call(node, op, outer)  # type: ignore[arg-type]
@@ -98,7 +99,7 @@ class _Reader:
 
     def call(self, node: ir.Call, op: int, outer: tuple[ir.Call, ...]) -> None:
         function = node.func
-        self.uses.calls.append(CallSite(node, op, outer))
+        self.uses.calls.append(_new(CallSite, (node, op, outer)))
         self.hand_on(function)
         if type(function) is ir.Attr:
             if type(function.base) is ir.Name:

@@ -77,7 +77,9 @@ class ProtocolReader:
     def _headers(self, around: Surroundings) -> Iterator[_Name]:
         what = f"the header OpenAI-Beta: {self.names.header}"
         for text in around.texts_with([self.names.header]):
-            yield from (self._at(0, what, word) for word in around.words(text) if self._counts(word, around, _PROTOCOLS))
+            yield from (
+                self._at(0, what, word) for word in around.words(text) if self._counts(word, around, _PROTOCOLS)
+            )
 
     def _clients(self, around: Surroundings) -> Iterator[_Name]:
         for module in around.modules:

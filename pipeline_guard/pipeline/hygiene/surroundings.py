@@ -71,7 +71,9 @@ class Surroundings:
         wanted = [part for part in parts if part in everything]
         if not wanted:
             return []
-        held = [text for text in self._texts if any(part in (text.lower() if any_case else text) for part in wanted)]
+        held: set[str] = set()
+        for part in wanted:
+            held.update(text for text in self._texts if part in (text.lower() if any_case else text))
         return [text for text in sorted(held) if self.words(text)]
 
     def words(self, text: str) -> list[Word]:
