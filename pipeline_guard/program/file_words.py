@@ -9,6 +9,7 @@ from typing import NamedTuple
 # What a word is made of; everything else, bytes above ASCII too, stands between words.
 _IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
 _TO_WORDS = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
+_TO_NAMES = _TO_WORDS.replace(b".", b" ")
 _RUN = re.compile(rb"[A-Za-z0-9_.]+")
 
 
@@ -17,6 +18,11 @@ class Needles(NamedTuple):
 
     words: tuple[bytes, ...]
     texts: tuple[tuple[bytes, bytes], ...]
+
+
+def names_of(data: bytes) -> list[bytes]:
+    """Return every run of ASCII letters, digits and underscores of a text, in order."""
+    return data.translate(_TO_NAMES).split()
 
 
 def needles(parts: Iterable[bytes]) -> Needles:
