@@ -9,11 +9,17 @@ from collections.abc import Sequence
 CLEAN, FINDINGS, USAGE, INTERNAL = 0, 1, 2, 3
 # What shells report for a program that was stopped by SIGINT or SIGPIPE.
 INTERRUPTED, PIPE_CLOSED = 130, 141
+# New objects after which unused ones are looked for.
+GARBAGE_EVERY = 50_000
 DEBUG_VARIABLE = "PIPELINE_GUARD_DEBUG"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: one of those above, or what a shell reports for a signal."""
+    import gc
+
+    # Imports and tables of files make many objects that live to the end; looking through them ever again is in vain.
+    gc.set_threshold(GARBAGE_EVERY, *gc.get_threshold()[1:])
     import click
 
     from pipeline_guard.cli.group import cli

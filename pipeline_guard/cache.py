@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 import sys
 import time
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+
+from pipeline_guard.whole_files import replace_file
 
 FOLDER_VARIABLE = "PIPELINE_GUARD_CACHE_DIR"
 _MAGIC = b"PGC1"
@@ -63,14 +64,11 @@ class Cache:
     def put(self, kind: str, key: str, payload: bytes) -> None:
         """Store an entry.  Where that is not possible nothing happens: the next run reads the code again."""
         path = self._path(kind, key)
-        beside = f"{path}.{secrets.token_hex(6)}.tmp"
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
-            with open(beside, "xb") as handle:  # noqa: PTH123
-                handle.write(_MAGIC + _digest(payload) + payload)
-            os.replace(beside, path)  # noqa: PTH105
+            replace_file(path, _MAGIC + _digest(payload) + payload)
         except OSError:
-            Path(beside).unlink(missing_ok=True)
+            pass
 
     def _path(self, kind: str, key: str) -> str:
         return os.path.join(self.folder, kind, key[:2], key[2:])  # noqa: PTH118

@@ -68,6 +68,7 @@ class Config:
     ``select`` and ``ignore`` hold rule ids or prefixes of ids ("PG2"); an empty ``select`` means every rule.
     ``exclude`` and all other patterns are gitignore-style and relative to ``base``, the folder of the configuration
     file; so are ``paths``, the files and folders to report on when the command line names none.
+    ``baseline`` is the file that a check compares with when the command line names nothing else.
     ``sinks`` are raw tables: whoever uses them checks them.  Findings below ``fail_on`` are reported and do not set the
     exit code.
     """
@@ -84,6 +85,7 @@ class Config:
     sinks: tuple[Mapping[str, Any], ...] = ()
     apps: tuple[App, ...] = ()
     per_path: tuple[PathSettings, ...] = ()
+    baseline: Path | None = None
     source: Path | None = None
 
     @property

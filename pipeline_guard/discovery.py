@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pathspec import GitIgnoreSpec
-
 from pipeline_guard.git_files import list_git_files
+from pipeline_guard.ignores import Ignores, Memory
 from pipeline_guard.pipeline.model import Gap
 
 PYTHON_SUFFIXES = (".py", ".pyw")
@@ -27,17 +26,25 @@ FOREIGN_FOLDERS = frozenset(
 )
 _VENV_NAMES = frozenset({"venv", ".venv", "env"})
 _SHEBANG_BYTES = 128
+_ENVIRONMENT, _IGNORES = "pyvenv.cfg", ".gitignore"
+_MARKS = frozenset({_ENVIRONMENT, _IGNORES})
+
+
+# Size, time of the last change of the content and of the file's entry (both in nanoseconds), and number on the disk.
+Stamp = tuple[int, int, int, int]
 
 
 class SourceFile(NamedTuple):
     """One Python file: where it is, and its name relative to the root with forward slashes.
 
-    ``named`` says that somebody asked about this very file: then it is parsed, whatever stands in it.
+    ``named`` says that somebody asked about this very file: then it is parsed, whatever stands in it.  ``stamp`` is
+    what the file system said about it when it was found.
     """
 
     path: str
     rel: str
     named: bool = False
+    stamp: Stamp | None = None
 
 
 class Discovery(NamedTuple):
@@ -55,19 +62,22 @@ def discover(
     *,
     exclude_prefix: str = "",
     explicit: Sequence[Path] = (),
+    memory: Memory | None = None,
 ) -> Discovery:
     """Return the Python files below ``root``.
 
     Where git answers, these are its tracked files and those it would offer to add; else all that no ``.gitignore``
     names.  ``exclude`` holds gitignore-style patterns; ``exclude_prefix`` is the way from the folder they speak of to
-    ``root``.  The files in ``explicit`` are taken whatever the ignore rules and their names say.
+    ``root``.  The files in ``explicit`` are taken whatever the ignore rules and their names say.  ``memory`` knows what
+    is ignored from earlier runs.
     """
+    memory = memory or Memory()
     base = os.path.abspath(root)
     foreign = _ForeignFolders(base)
-    names = _names_from_git(base, foreign)
+    names = _names_from_git(base, foreign, memory)
     # A folder that git ignores as a whole has no files for git, and yet somebody asked for it by name.
     if names is None or not any(name.endswith(PYTHON_SUFFIXES) for name in names):
-        names = list(_walk(base, foreign))
+        names = list(_walk(base, foreign, memory))
     if exclude:
         names = _without_excluded(names, exclude, exclude_prefix)
     return _Sieve(base, max_file_size).sift(names, [os.path.abspath(path) for path in explicit])
@@ -107,17 +117,23 @@ class _ForeignFolders:
         return verdict
 
     def is_foreign(self, parent: str, name: str) -> bool:
+        return self.is_named_so(parent, name) or self.is_environment(f"{parent}/{name}" if parent else name)
+
+    def is_environment(self, folder: str) -> bool:
+        """Say whether a folder is a virtual environment."""
+        return os.path.exists(os.path.join(self.base, folder, _ENVIRONMENT))
+
+    def is_named_so(self, parent: str, name: str) -> bool:
+        """Say whether a folder is foreign by what it is called and where it is."""
         if name in FOREIGN_FOLDERS or name.endswith(".egg-info"):
             return True
-        path = os.path.join(self.base, parent, name)
-        if os.path.exists(os.path.join(path, "pyvenv.cfg")):
-            return True
         if name in _VENV_NAMES:
-            return _has_site_packages(path)
+            return _has_site_packages(os.path.join(self.base, parent, name))
         # setuptools copies the package into build/lib or build/lib.linux-x86_64; elsewhere the name may be real code.
-        if name.split(".", maxsplit=1)[0] in {"lib", "bdist"} and parent.rpartition("/")[2] == "build":
-            project = os.path.dirname(os.path.dirname(path))
-            return any(os.path.exists(os.path.join(project, marker)) for marker in ("setup.py", "pyproject.toml"))
+        if parent.endswith("build") and parent.rpartition("/")[2] == "build":
+            project = os.path.dirname(os.path.join(self.base, parent))
+            is_copy = name.split(".", maxsplit=1)[0] in {"lib", "bdist"}
+            return is_copy and any(os.path.exists(os.path.join(project, m)) for m in ("setup.py", "pyproject.toml"))
         return False
 
 
@@ -135,7 +151,7 @@ def _has_site_packages(folder: str) -> bool:
     )
 
 
-def _names_from_git(base: str, foreign: _ForeignFolders) -> list[str] | None:
+def _names_from_git(base: str, foreign: _ForeignFolders, memory: Memory) -> list[str] | None:
     listed = list_git_files(base)
     # For a folder that only looks like a repository, git may name the folder itself; that is no answer.
     if listed is None or any(not name.strip("./") for name in listed):
@@ -146,13 +162,13 @@ def _names_from_git(base: str, foreign: _ForeignFolders) -> list[str] | None:
             continue
         if name.endswith("/") or not name.endswith(_SUFFIXES):
             # A repository inside this one is a single entry for git, and so is a link to a folder.
-            names.extend(_names_in_entry(base, name.rstrip("/"), foreign))
+            names.extend(_names_in_entry(base, name.rstrip("/"), foreign, memory))
         else:
             names.append(name)
     return names
 
 
-def _names_in_entry(base: str, name: str, foreign: _ForeignFolders) -> Iterator[str]:
+def _names_in_entry(base: str, name: str, foreign: _ForeignFolders, memory: Memory) -> Iterator[str]:
     path = os.path.join(base, name)
     try:
         mode = os.lstat(path).st_mode
@@ -162,70 +178,56 @@ def _names_in_entry(base: str, name: str, foreign: _ForeignFolders) -> Iterator[
         yield name
     elif stat.S_ISDIR(mode) and not foreign.covers(name):
         inner = _ForeignFolders(path)
-        below = _names_from_git(path, inner)
-        yield from (f"{name}/{part}" for part in (list(_walk(path, inner)) if below is None else below))
+        below = _names_from_git(path, inner, memory)
+        yield from (f"{name}/{part}" for part in (list(_walk(path, inner, memory)) if below is None else below))
 
 
-def _walk(base: str, foreign: _ForeignFolders) -> Iterator[str]:
+def _walk(base: str, foreign: _ForeignFolders, memory: Memory) -> Iterator[str]:
     """Yield the files and links below a folder that no ``.gitignore`` on the way names."""
-    pending: list[tuple[str, tuple[tuple[int, GitIgnoreSpec], ...]]] = [("", ())]
+    pending: list[tuple[str, Ignores]] = [("", Ignores(memory))]
     while pending:
         folder, ignores = pending.pop()
+        folders: list[str] = []
+        others: list[str] = []
+        marks: list[str] = []
         try:
-            with os.scandir(os.path.join(base, folder) if folder else base) as scan:
-                entries = list(scan)
+            with os.scandir(os.path.join(base, folder) if folder else base) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    elif name.endswith(_SUFFIXES) or entry.is_symlink():
+                        others.append(name)
+                    if name in _MARKS:
+                        marks.append(name)
         except OSError:
             # An unreadable folder is reported by the sieve, which looks at every name it is given.
             yield folder
             continue
+        if folder and _ENVIRONMENT in marks and foreign.is_environment(folder):
+            continue
         prefix = f"{folder}/" if folder else ""
-        if any(entry.name == ".gitignore" for entry in entries):
-            ignores = (*ignores, *_read_ignores(os.path.join(base, prefix, ".gitignore"), len(prefix)))
-        for entry in entries:
-            name = prefix + entry.name
-            is_folder = entry.is_dir(follow_symlinks=False)
-            is_link = not is_folder and entry.is_symlink()
-            if not is_folder and not is_link and not name.endswith(_SUFFIXES):
-                continue
-            if ignores and _is_ignored(name + "/" if is_folder else name, ignores):
-                continue
-            if not is_folder:
-                yield name
-            elif not foreign.covers(name):
-                pending.append((name, ignores))
+        if _IGNORES in marks:
+            ignores = ignores.below(prefix, _text_of(os.path.join(base, prefix, _IGNORES)))
+        for name in folders:
+            if not foreign.is_named_so(folder, name) and not ignores.name(f"{prefix}{name}/"):
+                pending.append((prefix + name, ignores))
+        for name in others:
+            if not ignores.name(prefix + name):
+                yield prefix + name
 
 
-def _read_ignores(path: str, prefix_length: int) -> list[tuple[int, GitIgnoreSpec]]:
+def _text_of(path: str) -> str:
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as handle:
-            lines = handle.read().splitlines()
+            return handle.read()
     except OSError:
-        return []
-    try:
-        return [(prefix_length, GitIgnoreSpec.from_lines(lines))]
-    except ValueError:
-        # git passes over a line that it cannot read and obeys the others.
-        return [(prefix_length, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))]
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
-
-
-def _is_ignored(name: str, ignores: Sequence[tuple[int, GitIgnoreSpec]]) -> bool:
-    # As in git, the innermost file that says anything about a name has the last word.
-    for prefix_length, spec in reversed(ignores):
-        verdict = spec.check_file(name[prefix_length:]).include
-        if verdict is not None:
-            return bool(verdict)
-    return False
+        return ""
 
 
 def _without_excluded(names: list[str], exclude: Sequence[str], prefix: str) -> list[str]:
+    from pathspec import GitIgnoreSpec
+
     spec = GitIgnoreSpec.from_lines(exclude)
     start = prefix.strip("/")
     start = f"{start}/" if start else ""
@@ -238,6 +240,7 @@ class _Sieve:
 
     def __init__(self, base: str, max_file_size: int) -> None:
         self.base = base
+        self.start = os.path.join(base, "")
         self.real_base = os.path.realpath(base)
         self.max_file_size = max_file_size
         self.files: list[SourceFile] = []
@@ -247,13 +250,12 @@ class _Sieve:
         self.named: set[str] = set()
 
     def sift(self, names: list[str], explicit: list[str]) -> Discovery:
-        start = len(self.base) + (not self.base.endswith(os.sep))
         for name in names:
             self.look(name)
         present = {file.path for file in self.files}
         for path in explicit:
             if path not in present:
-                name = path[start:].replace(os.sep, "/")
+                name = path[len(self.start) :].replace(os.sep, "/")
                 self.named.add(name)
                 self.look(name)
         if self.links:
@@ -267,7 +269,7 @@ class _Sieve:
         return Discovery(self.files, self.gaps, self.documents)
 
     def look(self, name: str) -> None:
-        path = os.path.join(self.base, name)
+        path = self.start + name
         try:
             status = os.lstat(path)
         except FileNotFoundError:
@@ -276,7 +278,7 @@ class _Sieve:
             self.leave_out(name, "unreadable", f"cannot be read: {error.strerror or error}")
             return
         if stat.S_ISREG(status.st_mode):
-            self.take(name, path, status.st_size)
+            self.take(name, path, status)
         elif stat.S_ISLNK(status.st_mode):
             self.links.append((name, path))
         elif stat.S_ISDIR(status.st_mode):
@@ -284,18 +286,24 @@ class _Sieve:
         else:
             self.leave_out(name, "unreadable", "is not a regular file")
 
-    def take(self, name: str, path: str, size: int) -> None:
+    def take(self, name: str, path: str, status: os.stat_result) -> None:
+        size = status.st_size
+        found = SourceFile(
+            path,
+            name if name.isascii() else _printable(name),
+            False,
+            (size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino),
+        )
         if name.endswith(DOCUMENT_SUFFIXES) and name not in self.named:
             if size <= _MAX_DOCUMENT:
-                self.documents.append(SourceFile(path, _printable(name)))
-            return
-        if size > self.max_file_size:
+                self.documents.append(found)
+        elif size > self.max_file_size:
             detail = (
                 f"{size:,} bytes are more than max-file-size ({self.max_file_size:,}); raise it to have the file read"
             )
             self.leave_out(name, "size", detail)
         else:
-            self.files.append(SourceFile(path, _printable(name)))
+            self.files.append(found)
 
     def follow_links(self) -> None:
         """Take what links lead to, each real file once, and nothing that lies outside the root."""
@@ -323,7 +331,7 @@ class _Sieve:
                 self.leave_out(name, "symlink", detail)
             elif not is_folder and target not in seen:
                 seen.add(target)
-                self.take(name, path, status.st_size)
+                self.take(name, path, status)
 
     def leave_out(self, name: str, reason: str, detail: str) -> None:
         self.gaps.append(Gap(path=_printable(name), reason=reason, detail=detail))

@@ -77,6 +77,7 @@ class ResponseGate:
     pending_response: str | None = None  # event id of our create whose outcome is not known
     owed: frozenset[str] = frozenset()  # reasons that no response.created has paid
     since: frozenset[str] = frozenset()  # those of them that came after the request (or after a barge-in into it)
+    unannounced: bool = False  # the active response is known from an error, before its response.created
     paying: bool = False  # the active response answers something that was owed
     unwanted: bool = False  # the active response must not be played on, nor answered again
     cancel_sent: bool = False  # a cancel for the active response is ahead of the probe
@@ -128,6 +129,8 @@ class ResponseGate:
 
     def _created(self, event: Created, now: float) -> Actions:
         """Ours, or one that somebody else created: either way all that was owed is paid."""
+        if self.unannounced and self.active_response_id in (event.response_id, UNKNOWN):
+            return self._announced(event)
         if event.response_id in (self.active_response_id, *self.finished):
             return (Count("repeated_event"),)
         ours = self.pending_response is not None and event.trigger_id == self.pending_response
@@ -144,6 +147,14 @@ class ResponseGate:
             return (*counted, Discard(event.response_id)) if unneeded else counted
         self.phase, self.deadline = Phase.ACTIVE, now + SILENT_FOR
         return (*counted, *self._cancel(now)) if unneeded else counted
+
+    def _announced(self, event: Created) -> Actions:
+        """Take the ``response.created`` of a response that an error told of first; its context is as of now."""
+        self.active_response_id, self.unannounced = event.response_id, False
+        if not self.unwanted:  # nobody will hear an unwanted one, so it pays nothing
+            self.paying = bool(self.owed)
+            self._pay(keep=False)
+        return (Count("foreign_response"),)
 
     def _progress(self, event: Progress, now: float) -> Actions:
         if self.active_response_id in (event.response_id, UNKNOWN):
@@ -217,7 +228,8 @@ class ResponseGate:
             return (Count("active_response_error"),) if event.code == ALREADY_ACTIVE else NOTHING
         if event.code != ALREADY_ACTIVE or event.response_id in self.finished:
             return self._back_off(event.code, now)
-        self.active_response_id, self.paying = event.response_id or UNKNOWN, False  # what is owed stays owed
+        self.active_response_id, self.paying = event.response_id or UNKNOWN, False  # what is owed stays owed for now
+        self.unannounced = True
         self.phase, self.deadline = Phase.ACTIVE, now + SILENT_FOR
         return (Count("active_response_error"),)
 
@@ -325,7 +337,7 @@ class ResponseGate:
         assert self.active_response_id is not None
         self.finished = (*self.finished, self.active_response_id)[-4:]
         self.active_response_id = None
-        self.paying = self.unwanted = self.cancel_sent = False
+        self.unannounced = self.paying = self.unwanted = self.cancel_sent = False
 
     def _pay_interrupted(self) -> None:
         """Strike what was owed before a barge-in into a request that came to nothing."""
@@ -335,7 +347,7 @@ class ResponseGate:
     def _forget(self) -> None:
         self._pay_interrupted()
         self.active_response_id = self.pending_response = self.probe = self.probed = self.deadline = None
-        self.paying = self.unwanted = self.cancel_sent = False
+        self.unannounced = self.paying = self.unwanted = self.cancel_sent = False
         self.since = frozenset()
 
     def _event_id(self, kind: str) -> str:

@@ -51,13 +51,14 @@ class Core:
         progress: object,
         documents: object = (),
         cache: object = None,
+        to_judge: bool = False,
     ) -> PipelineMap:
         self.root, self.files, self.config = root, [file.rel for file in files], config
         if self.error is not None:
             raise self.error
         return self.map
 
-    def run_checks(self, _map: PipelineMap, _config: Config, _statements: object = None) -> list[Finding]:
+    def run_checks(self, _map: PipelineMap, _config: Config, *_known: object) -> list[Finding]:
         return self.findings
 
 

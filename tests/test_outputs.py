@@ -637,7 +637,7 @@ def test_a_report_that_fails_half_way_leaves_the_old_one(tmp_path: Path, monkeyp
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match="No space left on device"):
         deliver("new", file, "the report")
     assert (os.listdir(tmp_path), file.read_text(encoding="utf-8")) == (["report"], "old")

@@ -52,6 +52,7 @@ TURNS, TOOLS, BARGE_INS, RECONNECTS, DEADLINES, FAILS, REJECTS, IGNORES, DROPS, 
 )
 
 
+UNANNOUNCED = -1  # in the place of a response's items: it holds the server's one place, and is not created yet
 LOST, UP, CLOSING, DEAD = range(4)  # the client is closing it; it is dead and the client does not know
 
 
@@ -105,7 +106,9 @@ class Model:
         if w.link == UP:
             if w.to_server:
                 yield from self._server_reads(w)
-            if w.active is not None:
+            if w.active is not None and w.active[2] == UNANNOUNCED:
+                yield ("server announces", w.active[0]), False, self._announce(w), None
+            elif w.active is not None:
                 yield from self._response_ends(w, w.active)
             if w.to_client:
                 yield from self._client_reads(w)
@@ -190,7 +193,19 @@ class Model:
             to_client=(*w.to_client, created),
         )
 
+    @staticmethod
+    def _take_up(w: World) -> World:
+        """Begin a response of the server's own that is announced later: a request that comes between is refused."""
+        return w._replace(active=(f"resp{w.responses + 1}", None, UNANNOUNCED, 0), responses=w.responses + 1)
+
+    def _announce(self, w: World) -> World:
+        """Create the response that was taken up, if there is one; its context is as of now."""
+        if w.active is None or w.active[2] != UNANNOUNCED:
+            return w
+        return self._create(w._replace(responses=w.responses - 1), None)
+
     def _server_cancels(self, w: World, event_id: str, response_id: str | None) -> World:
+        w = self._announce(w)
         if w.active is None or response_id not in (None, w.active[0]):
             return w._replace(to_client=(*w.to_client, ("error", ev.NOT_ACTIVE, event_id, None, w.covered)))
         return self._end(w, w.active, "cancelled", "client_cancelled", void=True)
@@ -227,14 +242,15 @@ class Model:
         elif w.budget[TURNS]:
             then = self._spend(w, TURNS)._replace(speaking=True)
             if self.setup.interrupts:
-                then = then._replace(to_client=(*w.to_client, ("speech started",)))
-                if w.active is not None:
-                    then = self._end(then, w.active, "cancelled", "turn_detected", void=False)
+                then = self._announce(then._replace(to_client=(*w.to_client, ("speech started",))))
+                if then.active is not None:
+                    then = self._end(then, then.active, "cancelled", "turn_detected", void=False)
             yield ("caller speaks",), True, then, None
         if w.budget[BARGE_INS]:
             yield from self._barge_in(w)
         if w.budget[FOREIGN] and w.active is None:
             yield ("server creates by itself",), True, self._create(self._spend(w, FOREIGN), None), None
+            yield ("server takes up a response by itself",), True, self._take_up(self._spend(w, FOREIGN)), None
 
     def _barge_in(self, w: World) -> Iterator[Change]:
         step = self.gates.handle(w.gate, ev.BargeIn())

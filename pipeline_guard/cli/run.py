@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,16 @@ from pipeline_guard.config import Config, SeverityName, check_selectors, load_co
 from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
+    from pipeline_guard.cache import Cache
     from pipeline_guard.discovery import Discovery
     from pipeline_guard.findings import Finding
     from pipeline_guard.pipeline.model import PipelineMap
 
 Progress = Callable[[str, int, int], None]
+# What is over sooner is not worth a look.
+SHOWN_AFTER_SECONDS = 1.0
 
 
 def settings_for(
@@ -50,32 +56,42 @@ def settings_for(
     )
 
 
-def build_map(target: Target, config: Config, *, show_progress: bool = True, use_cache: bool = False) -> PipelineMap:
+def build_map(
+    target: Target, config: Config, *, show_progress: bool = True, use_cache: bool = False, to_judge: bool = False
+) -> PipelineMap:
     """Return the pipeline map of the target's root, with what discovery left aside among its gaps.
 
-    With ``use_cache``, what is known from earlier runs is not read again.
+    With ``use_cache``, what is known from earlier runs is not read again.  With ``to_judge``, a large program in which
+    nothing can be judged is not read in depth.
     """
     from pipeline_guard.cache import open_cache
     from pipeline_guard.pipeline.build import analyse
 
-    found = find_files(target, config)
     cache = open_cache(target.root) if use_cache else None
+    found = find_files(target, config, cache)
     with _progress(show_progress) as progress:
-        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache)
+        pipeline_map = analyse(target.root, found.files, config, progress, found.documents, cache, to_judge=to_judge)
     return _with_discovery_gaps(pipeline_map, found)
 
 
-def find_files(target: Target, config: Config) -> Discovery:
-    """Return the files of the target's root; raises UserError where there are none."""
-    from pipeline_guard.discovery import discover
+def find_files(target: Target, config: Config, cache: Cache | None = None) -> Discovery:
+    """Return the files of the target's root; raises UserError where there are none.
 
+    A ``cache`` knows from earlier runs what ``.gitignore`` files name.
+    """
+    from pipeline_guard.discovery import discover
+    from pipeline_guard.ignores import remembered
+
+    memory = remembered(cache, target.root)
     found = discover(
         target.root,
         config.exclude,
         config.max_file_size,
         exclude_prefix=config.prefix_of(target.root),
         explicit=target.explicit,
+        memory=memory,
     )
+    memory.keep()
     if not found.files:
         raise UserError(_nothing_found(target.root, found))
     _check_focus(target, found)
@@ -87,15 +103,19 @@ def find_problems(pipeline_map: PipelineMap, config: Config, *, use_cache: bool 
 
     With ``use_cache``, files whose findings are known from earlier runs are not parsed again.
     """
+    if not (pipeline_map.lanes or pipeline_map.gaps or pipeline_map.remarks):
+        return []  # every rule speaks of one of these
     from pipeline_guard.checks import run_checks
 
     if not use_cache:
         return run_checks(pipeline_map, config)
     from pipeline_guard.cache import open_cache
+    from pipeline_guard.rulebook import known_rules
     from pipeline_guard.statements import Statements, read_below
 
-    statements = Statements(read_below(pipeline_map.root), open_cache(Path(pipeline_map.root)))
-    findings = run_checks(pipeline_map, config, statements)
+    cache = open_cache(Path(pipeline_map.root))
+    statements = Statements(read_below(pipeline_map.root), cache)
+    findings = run_checks(pipeline_map, config, statements, known_rules(cache))
     statements.keep()
     return findings
 
@@ -139,21 +159,37 @@ def _with_discovery_gaps(pipeline_map: PipelineMap, found: Discovery) -> Pipelin
 @contextmanager
 def show_reading() -> Iterator[None]:
     """Show on a terminal that something is being read."""
-    with _progress(wanted=True):
+    with _progress(wanted=True) as progress:
+        if progress is not None:
+            progress("reading", 0, 0)
         yield
 
 
 @contextmanager
 def _progress(wanted: bool) -> Iterator[Progress | None]:
-    """Show what is being read, on the terminal's error stream only: output that goes on to a program stays clean."""
+    """Show what is being read once that takes long, on the terminal's error stream only.
+
+    Output that goes on to a program stays clean.
+    """
     if not wanted or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
+    started = time.monotonic()
+    status: Status | None = None
 
-    with Console(stderr=True).status("reading") as status:
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal status
+        if status is None and total and time.monotonic() - started < SHOWN_AFTER_SECONDS:
+            return
+        if status is None:
+            from rich.console import Console
 
-        def show(stage: str, done: int, total: int) -> None:
-            status.update(f"{stage} {done}/{total}")
+            status = Console(stderr=True).status(stage)
+            status.start()
+        status.update(f"{stage} {done}/{total}" if total else stage)
 
+    try:
         yield show
+    finally:
+        if status is not None:
+            status.stop()

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline_guard.errors import UserError
+from pipeline_guard.whole_files import replace_file
 
 KEPT_RUNS = 20
 FOLDER_VARIABLE = "PIPELINE_GUARD_STATE_DIR"
@@ -102,22 +103,9 @@ def _obstacles(root: Path, targets: Mapping[str, Path], old: Mapping[str, bytes]
 def _replace(target: Path, data: bytes) -> None:
     """Put new content in a file's place, whole or not at all; mode and owner stay."""
     status = target.stat()
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            if hasattr(os, "fchmod"):
-                os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode))
-            if hasattr(os, "fchown") and (status.st_uid, status.st_gid) != (os.getuid(), os.getgid()):
-                with contextlib.suppress(PermissionError):
-                    os.fchown(stream.fileno(), status.st_uid, status.st_gid)
-            os.fsync(stream.fileno())
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    foreign = hasattr(os, "getuid") and (status.st_uid, status.st_gid) != (os.getuid(), os.getgid())
+    owner = (status.st_uid, status.st_gid) if foreign else None
+    replace_file(target, data, mode=stat.S_IMODE(status.st_mode), owner=owner, durable=True)
 
 
 # -- the journal
@@ -153,12 +141,7 @@ def _open_run(root: Path, old: Mapping[str, bytes], new: Mapping[str, bytes]) ->
 
 
 def _write_manifest(folder: Path, run: Run) -> None:
-    beside = folder / f"{_MANIFEST}.tmp"
-    with beside.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(run)))
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(folder / _MANIFEST)
+    replace_file(folder / _MANIFEST, msgspec.json.format(msgspec.json.encode(run)), durable=True)
 
 
 def _set_state(folder: Path, state: str) -> None:

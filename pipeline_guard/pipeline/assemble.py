@@ -286,6 +286,9 @@ class Assembler:
             callers = [hop for hop in hops if hop.edge is not None and hop.edge.callee is func]
             guards = {self._guard(hop) for hop in own}
             running = [hop for hop in own if self.evidence.context(hop) != "dormant"] or own
+            gate = gates.read(func, running, above)
+            if gate.checked and gate.pending:  # the check may stand behind a property or a helper
+                guards = {"pending_set"}
             found.append(
                 Trigger(
                     symbol=func.symbol,
@@ -298,7 +301,7 @@ class Assembler:
                     causes=tuple(sorted({causes[id(hop)].name for hop in (*own, *callers)})),
                     sites=tuple(step_at(hop.func, hop.line) for hop in own),
                     callers=tuple(step_at(hop.func, hop.line, causes[id(hop)].name) for hop in callers),
-                    gate=gates.read(func, running, above),
+                    gate=gate,
                     text_only=all(gates.is_text_only(hop) for hop in running),
                     uncorrelated=tuple(self.conduct.uncorrelated(own)),
                     threads=next((t for hop in own if "none" not in guards for t in [self._threads(hop)] if t), ()),

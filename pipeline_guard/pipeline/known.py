@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,22 +12,28 @@ from pipeline_guard.cache import Cache, code_version, content_key
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.pipeline.model import PipelineMap
-from pipeline_guard.program.sources import Sources, read_sources
 
 _KIND = "maps"
 # Settings that decide which findings are wanted and how grave they are.
-_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on"})
+_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on", "baseline"})
+# Settings that say nothing about a file by itself.
+_ABOUT_THE_WHOLE = frozenset({"exclude", "max_file_size", "contract", "apps", "source"})
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def map_key(
-    root: Path, files: Sequence[SourceFile], sources: Sources, documents: Sequence[SourceFile], config: Config
-) -> str:
-    """Return the key of everything that the map of a program depends on."""
+def map_key(root: Path, files: Sequence[SourceFile], digests: Mapping[str, bytes], config: Config) -> str:
+    """Return the key of everything that the map of a program depends on; ``digests`` are those of all its files."""
     return content_key(
-        code_version(), str(root).encode("utf-8", "surrogatepass"), *_settings(config), *_contents(sources),
-        *_contents(read_sources(documents)), *(f"{file.rel}\0{file.named}".encode() for file in files),
+        code_version(), str(root).encode("utf-8", "surrogatepass"), *settings_of(config),
+        *(part for rel in sorted(digests) for part in (rel.encode(), digests[rel])),
+        *(f"{file.rel}\0{file.named}".encode() for file in files),
     )  # fmt: skip
+
+
+def tree_key(root: Path, config: Config, what: bytes) -> str:
+    """Return the key of what is known of a root's files one by one; ``what`` says what was looked for in them."""
+    about = settings_of(config, _ASKED_OF_THE_MAP | _ABOUT_THE_WHOLE)
+    return content_key(code_version(), str(root).encode("utf-8", "surrogatepass"), *about, what)
 
 
 def stored_map(cache: Cache, key: str) -> PipelineMap | None:
@@ -47,16 +53,11 @@ def store_map(cache: Cache, key: str, pipeline_map: PipelineMap) -> None:
         cache.put(_KIND, key, _encode(pipeline_map))
 
 
-def _settings(config: Config) -> Iterator[bytes]:
-    yield repr([(f.name, getattr(config, f.name)) for f in fields(config) if f.name not in _ASKED_OF_THE_MAP]).encode()
+def settings_of(config: Config, without: frozenset[str] = _ASKED_OF_THE_MAP) -> Iterator[bytes]:
+    """Yield the settings that a map depends on, those aside that somebody names."""
+    yield repr([(f.name, getattr(config, f.name)) for f in fields(config) if f.name not in without]).encode()
     for path in config.vocabulary:
         try:
             yield path.read_bytes()
         except OSError:
             yield b""
-
-
-def _contents(sources: Sources) -> Iterator[bytes]:
-    for rel, data in sources.data.items():
-        yield rel.encode()
-        yield data

@@ -6,10 +6,13 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
+from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
 from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.assemble import Assembler
 from pipeline_guard.pipeline.beside import Beside
@@ -18,7 +21,7 @@ from pipeline_guard.pipeline.declared import unmet_declarations
 from pipeline_guard.pipeline.engines import EngineFinder
 from pipeline_guard.pipeline.evidence import ENGINE_KINDS
 from pipeline_guard.pipeline.hygiene.reader import SIDE_KINDS, HygieneReader
-from pipeline_guard.pipeline.model import Coverage, PipelineMap
+from pipeline_guard.pipeline.model import Coverage, Gap, PipelineMap, Site
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
@@ -29,8 +32,8 @@ from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
-from pipeline_guard.program.link import package_of
-from pipeline_guard.program.load import Loader
+from pipeline_guard.program.link import Program, package_of
+from pipeline_guard.program.load import UNFOLLOWED, Loader
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.sources import Sources
 from pipeline_guard.rulebook import rules_dir
@@ -47,12 +50,16 @@ def run(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     store: FactStore,
+    on_load: Callable[[Loader, Program], None] | None = None,
 ) -> PipelineMap:
-    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth."""
+    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth.
+
+    ``on_load`` gets what loaded the program: in the end it knows what was asked of the files.
+    """
     enabled = gc.isenabled()
     gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
     try:
-        return _analyse(root, files, sources, config, progress, documents, store)
+        return _analyse(root, files, sources, config, progress, documents, store, on_load)
     finally:
         if enabled:
             gc.enable()
@@ -66,10 +73,13 @@ def _analyse(
     progress: Progress | None,
     documents: Sequence[SourceFile],
     store: FactStore,
+    on_load: Callable[[Loader, Program], None] | None,
 ) -> PipelineMap:
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()
+    if on_load is not None:
+        on_load(loader, program)
     remarks = read_remarks(loader.mounting.data)
     if not loader.seeds:
         coverage = Coverage(discovered=len(files), analysed=0, set_aside=len(files) - len(loader.gaps))
@@ -114,12 +124,26 @@ def _analyse(
     beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
     twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
     lanes, outside = beside.attach(members, engines, verbs, twiml)
-    analysed = len(program.modules)
     unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
     gaps = (*loader.gaps, *assembler.gaps, *unmet)
-    coverage = Coverage(
-        discovered=len(files),
-        analysed=analysed,
-        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps}),
+    answered = AnswerFinder(graph, vocabulary, finder.transports).run()
+    responses = [hop for hop in hops if hop.kind == "response_create"]
+    answers = AnswerReader(graph, reach, queues, vocabulary, apps).read(answered, responses)
+    return PipelineMap(
+        root=str(root), lanes=lanes, outside=_as_far_as_followed(outside, gaps), gaps=gaps,
+        coverage=_coverage(len(files), len(program.modules), loader.gaps), remarks=remarks, answers=answers,
+    )  # fmt: skip
+
+
+def _coverage(discovered: int, analysed: int, gaps: Sequence[Gap]) -> Coverage:
+    unread = {gap.path for gap in gaps if gap.reason != UNFOLLOWED}
+    return Coverage(discovered=discovered, analysed=analysed, set_aside=discovered - analysed - len(unread))
+
+
+def _as_far_as_followed(outside: tuple[Site, ...], gaps: Sequence[Gap]) -> tuple[Site, ...]:
+    """Call no place dormant where nobody looked for who calls it."""
+    if not any(gap.reason == UNFOLLOWED for gap in gaps):
+        return outside
+    return tuple(
+        msgspec.structs.replace(site, context="unknown") if site.context == "dormant" else site for site in outside
     )
-    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)

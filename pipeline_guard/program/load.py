@@ -10,6 +10,8 @@ from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
+from pipeline_guard.program import signs
+from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
@@ -25,6 +27,8 @@ MAX_CHECKED = 1_000_000
 # What a comment says that declares speech-to-text to be used after the call only, and how far above a function it is.
 OFFLINE_MARK = b"OFFLINE ONLY (post-call)"
 _LINES_ABOVE = 3
+# The reason of the gap that stands for callers that were not looked for.
+UNFOLLOWED = "unfollowed"
 
 
 class Loader:
@@ -51,7 +55,8 @@ class Loader:
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
         self._marks: dict[str, list[int]] = {}
-        self.mounting = Mounting(self._data, self._tests)
+        self.asked = Asked()
+        self.mounting = Mounting(self._data, self._tests, self.asked)
         self.hot = HotNames(vocabulary)
 
     def load(self) -> Program:
@@ -70,7 +75,7 @@ class Loader:
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
             program.module(rel)
-        if self.seeds:
+        if self.seeds and not self._leads_nowhere():
             self._follow(program, words)
         self._check_the_rest(program)
         return program
@@ -78,7 +83,12 @@ class Loader:
     def is_named_outside(self, text: str, rel: str) -> bool:
         """Say whether a file other than ``rel`` holds a text; tests do not count."""
         word = text.encode()
-        return any(word in data for other, data in self._data.items() if other != rel and not is_test_file(other, data))
+        self.asked.words.add(word)
+        for other, data in self._data.items():
+            if other != rel and word in data and not is_test_file(other, data):
+                self.asked.found_in.add(other)
+                return True
+        return False
 
     def is_marked_offline(self, func: Func) -> bool:
         """Say whether a comment in a function, just above it or atop its file says: used after the call only."""
@@ -92,6 +102,22 @@ class Loader:
         outer = func.outermost
         begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
         return any(begin <= line <= end or line < first for line in self._marks[rel])
+
+    def _leads_nowhere(self) -> bool:
+        """Say whether the callers of what was found are not worth looking for, and note that among the gaps.
+
+        In a large program without a Realtime session nothing is judged, and most of it may call its speech engines.
+        """
+        if sum(map(len, self._data.values())) <= signs.LARGE:
+            return False
+        shows = signs.Signs(self.vocabulary)
+        if any(shows.are_in(self._data[rel]) for rel in self.seeds):
+            return False
+        detail = (
+            "nothing touches a Realtime session: who uses the speech engines of so large a program was not looked up"
+        )
+        self.gaps.append(Gap(path=self.seeds[0], reason=UNFOLLOWED, detail=detail))
+        return True
 
     def _check_the_rest(self, program: Program) -> None:
         """Parse what was set aside as well: what somebody named, and all of it where that costs little.

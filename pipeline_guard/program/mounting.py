@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
+from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.file_words import names_of
 
 # A file that makes an application, or that is meant to be run, is where a backend starts.
@@ -27,11 +28,15 @@ _LOADED_BY_NAME = frozenset({
 
 
 class Mounting:
-    """Answers whether a file is loaded by anything that runs.  ``data`` holds every file's bytes by its path."""
+    """Answers whether a file is loaded by anything that runs.  ``data`` holds every file's bytes by its path.
 
-    def __init__(self, data: Mapping[str, bytes], tests: Collection[str] = ()) -> None:
+    What it looks for in them it notes in ``asked``.
+    """
+
+    def __init__(self, data: Mapping[str, bytes], tests: Collection[str] = (), asked: Asked | None = None) -> None:
         self.data = data
         self.tests = tests
+        self.asked = asked or Asked()
         self._known: dict[str, bool] = {}
         self._named: dict[str, bool] = {}
         self._roots = 0
@@ -49,17 +54,28 @@ class Mounting:
         if name not in self._named:
             word = re.compile(rb"(?<!class )\b%s\b" % re.escape(name.encode()))
             plain = name.encode()
-            self._named[name] = any(
-                plain in data and word.search(data) is not None
-                for other, data in self.data.items()
-                if other not in self.tests
+            self.asked.words.add(plain)
+            namer = next(
+                (
+                    other
+                    for other, data in self.data.items()
+                    if other not in self.tests and plain in data and word.search(data) is not None
+                ),
+                None,
             )
+            self._named[name] = namer is not None
+            if namer is not None:
+                self.asked.found_in.add(namer)
         return self._named[name]
 
     def _is_unsure(self) -> bool:
         if self._open is None:
-            finds = any(word in data for data in self.data.values() for word in _FINDS)
-            self._open = finds or not any(self._starts(rel) for rel in self.data)
+            finder = next((rel for rel, data in self.data.items() if any(word in data for word in _FINDS)), None)
+            start = next((rel for rel in self.data if self._starts(rel)), None) if finder is None else None
+            self._open = finder is not None or start is None
+            self.asked.words.update(_FINDS)
+            self.asked.found_in.update(rel for rel in (finder, start) if rel is not None)
+            self.asked.wants_start = finder is None and start is None
         return self._open
 
     def _starts(self, rel: str) -> bool:
@@ -89,11 +105,14 @@ class Mounting:
         near = re.compile(rb"\.\s*%s\b|\bfrom\s+\.\s*%s|\b(?:import|from)\s+%s\b|\bfrom\s+%s\s+%s" % (
             name, names, name, home, names
         ))  # fmt: skip
+        self.asked.words.add(stem)
         for other in self._naming[stem] if _WORD.fullmatch(stem) else self.data:
             data = self.data[other]
             if other == rel or other in self.tests or stem not in data:
                 continue
             pattern = near if other.rpartition("/")[0] == inside else far
-            if pattern.search(data) and self.is_loaded(other):
-                return True
+            if pattern.search(data):
+                self.asked.found_in.add(other)  # it was asked about, and so had a part in the answer either way
+                if self.is_loaded(other):
+                    return True
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from pipeline_guard.errors import UserError
 from pipeline_guard.reports.formats import writable
+from pipeline_guard.whole_files import replace_file
 
 STANDARD_OUTPUT = Path("-")
 
@@ -36,8 +36,7 @@ def write_whole(named: Path, data: bytes) -> None:
 
     Mode and link of what is there stay; a pipe or a device is written to.
     """
-    target = Path(os.path.realpath(named))
-    mode = 0o666
+    mode: int | None = None
     try:
         found = named.stat()
     except FileNotFoundError:
@@ -48,12 +47,4 @@ def write_whole(named: Path, data: bytes) -> None:
             named.write_bytes(data)
             return
         mode = stat.S_IMODE(found.st_mode)
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    replace_file(os.path.realpath(named), data, mode=mode)

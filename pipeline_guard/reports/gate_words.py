@@ -26,10 +26,17 @@ def lacks(gate: Gate) -> str:
     missing = [
         "a mark before the send" if not gate.pending else "",
         "a release when the send fails" if not gate.released_on_failure else "",
+    ]
+    events = [
         "response.created" if not gate.set_on_created else "",
         "response.done" if not gate.cleared_on_done else "",
     ]
+    # What calls a write of the marker could not always be told: then nothing is known to be missing.
+    unseen = [event for event in events if event and not gate.certain]
+    missing += [event for event in events if gate.certain]
     said = [f"lacks {', '.join(part for part in missing if part)}"] if any(missing) else []
+    if unseen:
+        said.append(f"what happens on {' and '.join(unseen)} could not be followed")
     early = sum(clear.on != "any_response" for clear in gate.wrong_clears)
     if early:
         said.append(f"cleared too early in {early} place{'s' * (early > 1)}")

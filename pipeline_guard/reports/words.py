@@ -58,6 +58,7 @@ GAP_REASONS = {
     "recursion": "nested too deeply",
     "symlink": "link not followed",
     "contract": "declared, not found",
+    "unfollowed": "callers not looked up",
     "unresolved-receiver": "receiver unknown",
     "unresolved-configuration": "configuration unknown",
 }

@@ -18,18 +18,18 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.client import connect
 
 from pipeline_guard.certify.twilio.signature import sign
+from tests.benchmarks.light_websocket import LightWebSocket
 
 FRAME = 0.02
 TOKEN = "token"
@@ -87,22 +87,30 @@ def run_plain(port: int, model: str) -> None:
 # -- the model and the callers
 
 
-async def echo(websocket: ServerConnection) -> None:
+_BETWEEN = re.compile(rb'"(?:audio|payload)":\s*"([^"]*)"')
+
+
+def greet(websocket: LightWebSocket) -> None:
+    websocket.send(b'{"type":"session.created","session":{}}')
+
+
+def echo(websocket: LightWebSocket, message: bytes) -> None:
     """A model that says back what it hears, in one response that never ends."""
-    shape: dict[str, Any] = {"id": "resp_1", "status": "in_progress", "conversation_id": "conv_1", "output": []}
-    await websocket.send('{"type":"session.created","session":{}}')
-    async for message in websocket:
-        event = json.loads(message)
-        if event["type"] == "input_audio_buffer.append":
-            await websocket.send(
-                '{"type":"response.output_audio.delta","response_id":"resp_1","item_id":"item_1","output_index":0,'
-                f'"content_index":0,"delta":"{event["audio"]}"}}'
-            )
-        elif event["type"] == "session.update":
-            await websocket.send('{"type":"session.updated","session":{}}')
-        elif event["type"] == "response.create":
-            metadata = event.get("response", {}).get("metadata")
-            await websocket.send(json.dumps({"type": "response.created", "response": {**shape, "metadata": metadata}}))
+    if b'"input_audio_buffer.append"' in message:
+        audio = _BETWEEN.search(message)
+        assert audio is not None
+        websocket.send(
+            b'{"type":"response.output_audio.delta","response_id":"resp_1","item_id":"item_1","output_index":0,'
+            b'"content_index":0,"delta":"' + audio[1] + b'"}'
+        )
+        return
+    event = json.loads(message)
+    if event["type"] == "session.update":
+        websocket.send(b'{"type":"session.updated","session":{}}')
+    elif event["type"] == "response.create":
+        metadata = event.get("response", {}).get("metadata")
+        shape = {"id": "resp_1", "status": "in_progress", "conversation_id": "conv_1", "output": []}
+        websocket.send(json.dumps({"type": "response.created", "response": {**shape, "metadata": metadata}}).encode())
 
 
 @dataclass
@@ -110,41 +118,41 @@ class Line:
     """One caller."""
 
     number: int
-    sent: dict[str, float] = field(default_factory=dict)
+    sent: dict[bytes, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     counted: int = 0
 
     async def call(self, port: int, start: float, seconds: float) -> None:
         signature = sign(TOKEN, f"wss://127.0.0.1:{port}/twilio/media")
-        headers = {"X-Twilio-Signature": signature}
-        address = f"ws://127.0.0.1:{port}/twilio/media"
-        async with connect(address, additional_headers=headers, proxy=None, compression=None) as websocket:
-            ids = {"streamSid": f"MZ{self.number}", "callSid": f"CA{self.number}"}
-            await websocket.send(json.dumps({"event": "start", "start": ids}))
-            reader = asyncio.create_task(self.read(websocket))
-            await asyncio.sleep(max(0.0, start - 1.0 - time.monotonic()) + self.number % 20 / 1000)
-            began = time.monotonic()
-            for number in range(int((seconds + 1.5) / FRAME)):
-                await asyncio.sleep(max(0.0, began + number * FRAME - time.monotonic()))
-                payload = base64.b64encode(number.to_bytes(4, "big") * 40).decode()
-                now = time.monotonic()
-                if start <= now < start + seconds:
-                    self.sent[payload] = now
-                    self.counted += 1
-                await websocket.send(f'{{"event":"media","media":{{"payload":"{payload}"}}}}')
-            await asyncio.sleep(0.5)
-            await websocket.send('{"event":"stop"}')
-            reader.cancel()
+        asks = (f"127.0.0.1:{port}", "/twilio/media", {"X-Twilio-Signature": signature})
+        loop = asyncio.get_running_loop()
+        _, websocket = await loop.create_connection(lambda: LightWebSocket(self.read, asks=asks), "127.0.0.1", port)
+        await websocket.opened.wait()
+        ids = {"streamSid": f"MZ{self.number}", "callSid": f"CA{self.number}"}
+        websocket.send(json.dumps({"event": "start", "start": ids}).encode())
+        # Callers are spread over the 20 ms of a frame, as calls are.
+        await asyncio.sleep(max(0.0, start - 1.0 - time.monotonic()) + self.number * 7 % 20 / 1000)
+        began = time.monotonic()
+        for number in range(int((seconds + 1.5) / FRAME)):
+            await asyncio.sleep(max(0.0, began + number * FRAME - time.monotonic()))
+            payload = base64.b64encode(number.to_bytes(4, "big") * 40)
+            now = time.monotonic()
+            if start <= now < start + seconds:
+                self.sent[payload] = now
+                self.counted += 1
+            websocket.send(b'{"event":"media","media":{"payload":"' + payload + b'"}}')
+        await asyncio.sleep(0.5)
+        websocket.send(b'{"event":"stop"}')
+        websocket.close()
 
-    async def read(self, websocket: ClientConnection) -> None:
-        async for message in websocket:
-            data = json.loads(message)
-            if data["event"] == "media":
-                began = self.sent.pop(data["media"]["payload"], None)
-                if began is not None:
-                    self.latencies.append(time.monotonic() - began)
-            elif data["event"] == "mark":
-                await websocket.send(json.dumps({"event": "mark", "mark": data["mark"]}))
+    def read(self, websocket: LightWebSocket, message: bytes) -> None:
+        if b'"media"' in message:
+            found = _BETWEEN.search(message)
+            began = self.sent.pop(found[1], None) if found is not None else None
+            if began is not None:
+                self.latencies.append(time.monotonic() - began)
+        elif b'"mark"' in message:
+            websocket.send(json.dumps({"event": "mark", "mark": json.loads(message)["mark"]}).encode())
 
 
 def cpu_seconds(pid: int) -> float:
@@ -160,8 +168,10 @@ def memory(pid: int) -> float:
 
 async def measure(kind: str, calls: int, seconds: float) -> tuple[float, float, float, int, str]:
     """Return µs of CPU for a frame pair, median and p99 latency in ms, frames lost, memory before and after."""
-    async with serve(echo, "127.0.0.1", 0, compression=None) as server:
-        model = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1"
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: LightWebSocket(echo, on_open=greet), "127.0.0.1", 0)
+    async with server:
+        model = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "tests.benchmarks.agent_load", "--bridge", kind, str(port), model]

@@ -1,0 +1,164 @@
+"""Knows what stands in the files of a project, and reads only those that changed since it was asked last.
+
+What an earlier run knew of a file holds as long as the file system says the same of it: size, time of the last change
+of its content and of its entry, and its number on the disk.  As in git's index ("racily clean"), a file that changed
+just before it was read may change once more without any of this showing, so it is read again the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from pipeline_guard.cache import Cache
+from pipeline_guard.discovery import DOCUMENT_SUFFIXES, SourceFile, Stamp
+from pipeline_guard.pipeline.model import Gap
+from pipeline_guard.program import halves
+from pipeline_guard.program.sources import Sources, read_source
+
+_KIND = "trees"
+_DIGEST_BYTES = 16
+# Clocks of file systems move in steps: of 2 s on FAT, of some milliseconds elsewhere.
+SETTLED_NS = 2_000_000_000
+# Windows keeps no time of a change that a program cannot set back.
+IS_TRUSTED = os.name == "posix"
+# Bytes of files that are kept in memory after they were looked at, in case that more than a look is needed.
+KEPT_BYTES = 64_000_000
+# What the bytes of a file show, as far as anybody asked.
+SIGN, REMARK = 1, 2
+_Row = tuple[int, int, int, int, bytes, int]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, _Row]).decode
+
+
+class Contents:
+    """The files of a project as they are now: a digest of each, and what its bytes show.
+
+    ``look`` returns what the bytes of a file show: flags, or 0.  What it looks for is part of ``key``, under which
+    ``cache`` keeps what is known.  ``gaps`` are the files that could not be read; a document that cannot be is none.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        documents: Sequence[SourceFile],
+        cache: Cache | None,
+        key: str,
+        look: Callable[[str, bytes], int],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.files = files
+        self.documents = documents
+        self.cache = cache
+        self.key = key
+        self.look = look
+        self.progress = progress
+        self.digests: dict[str, bytes] = {}
+        self.flags: dict[str, int] = {}
+        self.gaps: list[Gap] = []
+        self._kept: dict[str, bytes] = {}
+        self._room = KEPT_BYTES
+        self._take_stock()
+
+    def with_flag(self, flag: int) -> list[str]:
+        """Return the files whose bytes show something."""
+        return [rel for rel, flags in self.flags.items() if flags & flag]
+
+    def sources(self, wanted: Iterable[str] | None = None) -> Sources:
+        """Return the bytes of all files, or of some; digests are those of these bytes from here on."""
+        chosen = None if wanted is None else set(wanted)
+        found = Sources({}, [])
+        for file in self.files:
+            if chosen is not None and file.rel not in chosen:
+                continue
+            data = self._kept.get(file.rel)
+            if data is None:
+                data = read_source(file, found.gaps)
+                if data is None:
+                    self.digests.pop(file.rel, None)
+                    continue
+                self.digests[file.rel] = digest(data)
+            found.data[file.rel] = data
+        return found
+
+    def _take_stock(self) -> None:
+        known = self._known() if IS_TRUSTED else {}
+        rows: dict[str, _Row] = {}
+        now = time.time_ns()
+        everything = [*self.files, *self.documents]
+        unknown = [
+            file
+            for file in everything
+            if (row := known.get(file.rel)) is None or row[:4] != file.stamp or file.stamp is None
+        ]
+        news = self._see_all(unknown)
+        for file in everything:
+            stamp, seen = file.stamp, news.get(file.rel)
+            if seen is None:
+                if file.rel in news:
+                    continue  # it cannot be read
+                *_, content, flags = known[file.rel]
+            else:
+                content, flags = seen
+            self.digests[file.rel], self.flags[file.rel] = content, flags
+            if stamp is not None and _is_settled(stamp, now):
+                rows[file.rel] = (*stamp, content, flags)
+        if IS_TRUSTED and (news or len(rows) != len(known)) and rows != known:
+            self._keep(rows)
+
+    def _see_all(self, files: Sequence[SourceFile]) -> dict[str, tuple[bytes, int] | None]:
+        """Read files and return what is seen in each, None for one that cannot be read."""
+        mine, others = files, files[:0]
+        if halves.is_worthwhile(files):
+            self.look("", b"")  # what looking needs is loaded once, not in both processes
+            mine, others = files[::2], files[1::2]
+            wait = halves.start(others, self._see)
+        seen: dict[str, tuple[bytes, int] | None] = {}
+        for index, file in enumerate(mine):
+            if self.progress is not None and index % 256 == 0:
+                self.progress("reading", index * len(files) // len(mine), len(files))
+            seen[file.rel] = self._see(file)
+        told = wait() if others else []
+        for file, answer in zip(others, told or [None] * len(others), strict=True):
+            # The child's reasons for not reading a file are gone with it.
+            seen[file.rel] = self._see(file) if answer is None else answer
+        return seen
+
+    def _see(self, file: SourceFile) -> tuple[bytes, int] | None:
+        gaps: list[Gap] = []
+        data = read_source(file, gaps)
+        if data is None:
+            if not file.path.endswith(DOCUMENT_SUFFIXES) or file.named:
+                self.gaps += gaps
+            return None
+        if len(data) <= self._room:
+            self._room -= len(data)
+            self._kept[file.rel] = data
+        return digest(data), self.look(file.rel, data)
+
+    def _known(self) -> Mapping[str, _Row]:
+        stored = self.cache.get(_KIND, self.key) if self.cache is not None else None
+        if stored is None:
+            return {}
+        try:
+            return _decode(stored)
+        except msgspec.DecodeError:
+            return {}  # written by something else than this tool
+
+    def _keep(self, rows: Mapping[str, _Row]) -> None:
+        if self.cache is not None:
+            self.cache.put(_KIND, self.key, _encode(rows))
+
+
+def digest(data: bytes) -> bytes:
+    """Return what stands for the bytes of a file."""
+    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
+def _is_settled(stamp: Stamp, now: int) -> bool:
+    """Say whether a file has been as it is for so long that a later change cannot bear the same times."""
+    return max(stamp[1], stamp[2]) + SETTLED_NS <= now
