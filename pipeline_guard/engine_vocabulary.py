@@ -56,6 +56,7 @@ class EngineIndex:
 
     engines: list[Engine] = field(default_factory=list)
     requests: set[str] = field(default_factory=set)
+    _at_address: dict[tuple[str, bool], Engine | None] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""
@@ -133,6 +134,11 @@ class EngineIndex:
         return False
 
     @cached_property
+    def package_roots(self) -> tuple[bytes, ...]:
+        """Of these a file holds at least one that imports the package of an engine."""
+        return tuple(sorted({name.partition(b".")[0] for name in self._packages}))
+
+    @cached_property
     def _packages(self) -> frozenset[bytes]:
         """The packages by whose import alone an engine is used: no name of its own tells its calls."""
         found: set[str] = set()
@@ -150,11 +156,17 @@ class EngineIndex:
 
     def at_address(self, url: str, *, socket: bool) -> Engine | None:
         """Return the engine that an address belongs to; the longest part that it contains decides."""
+        key = (url, socket)
+        if key not in self._at_address:
+            self._at_address[key] = self._longest_at(url, socket)
+        return self._at_address[key]
+
+    def _longest_at(self, url: str, socket: bool) -> Engine | None:
         best: Engine | None = None
         length = 0
         for engine in self.engines:
             for part in engine.sockets if socket else engine.addresses:
-                if len(part) > length and _stands_in(part, url):
+                if part in url and len(part) > length and _stands_in(part, url):
                     best, length = engine, len(part)
         return best
 

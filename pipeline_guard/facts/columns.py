@@ -16,7 +16,7 @@ class Columns:
 
     def __init__(self, text: str = "") -> None:
         # Python's lines end at line feeds and carriage returns, not at form feeds.
-        self._lines = _LINE_END.split(text) if text else []
+        self._lines = (_LINE_END.split(text) if "\r" in text else text.split("\n")) if text else []
 
     def at(self, line: int, offset: int) -> int:
         """Return the 1-based column of the byte ``offset`` in a 1-based line."""

@@ -218,7 +218,13 @@ class Import(msgspec.Struct, array_like=True, gc=False):
 
 
 class Function(msgspec.Struct, array_like=True, gc=False):
-    """A function, lambda or the module's own body (``name`` "<module>", always number 0)."""
+    """A function, lambda or the module's own body (``name`` "<module>", always number 0).
+
+    The last four are an index of its operations and blocks, by which most questions about most functions are answered
+    without reading them: ``words`` holds every bare name and attribute, ``strings`` every string, ``called`` the last
+    name of every callee in source order ("" for a callee without one).  Each may name more than the operations do (the
+    parts of a class body, annotations), never less.
+    """
 
     name: str
     qualname: str
@@ -236,6 +242,10 @@ class Function(msgspec.Struct, array_like=True, gc=False):
     imports: list[Import]
     globals: list[str]
     nonlocals: list[str]
+    words: set[str]
+    strings: set[str]
+    called: list[str]
+    has_walrus: bool
 
 
 class Field(msgspec.Struct, array_like=True, gc=False):
@@ -272,14 +282,19 @@ class ModuleFacts(msgspec.Struct, array_like=True, gc=False):
 
 def children(node: Expr) -> list[Expr]:
     """Return the direct sub-expressions of ``node``, in evaluation order."""
-    kind = type(node)
-    if kind is Call:
-        return [node.func, *node.args, *(keyword.value for keyword in node.keywords)]  # type: ignore[union-attr]
-    getter = _CHILDREN.get(kind)
+    getter = CHILDREN.get(type(node))
     return getter(node) if getter else []
 
 
-_CHILDREN: dict[type, Callable[[Any], list[Expr]]] = {
+def _parts_of_call(node: Call) -> list[Expr]:
+    if node.keywords:
+        return [node.func, *node.args, *[keyword.value for keyword in node.keywords]]
+    return [node.func, *node.args]
+
+
+# The direct sub-expressions by the type of the node; what has none has no entry.
+CHILDREN: dict[type, Callable[[Any], list[Expr]]] = {
+    Call: _parts_of_call,
     Attr: lambda n: [n.base],
     DictNode: lambda n: [*(k for k in n.keys if k is not None), *n.values],
     Seq: lambda n: n.items,

@@ -56,9 +56,13 @@ class _FunctionBuilder:
         self.index = len(module.functions)
         qualname = f"{prefix}.{name}" if prefix else name
         self.prefix = "" if name == "<module>" else qualname
+        self.words: set[str] = set()
+        self.strings: set[str] = set()
+        self.called: dict[str, None] = {}
         self.function = ir.Function(
-            name, qualname, line, end_line, [], [], None, False, False, parent, owner, [], [], [], [], []
-        )
+            name, qualname, line, end_line, [], [], None, False, False, parent, owner, [], [], [], [], [],
+            self.words, self.strings, [], False,
+        )  # fmt: skip
         module.functions.append(self.function)
 
     # -- blocks and operations
@@ -95,6 +99,7 @@ class _FunctionBuilder:
         self.function.ops.append(ir.Op(kind, line, end, block, value, targets or [], annotation))
 
     def finish(self) -> None:
+        self.function.called = list(self.called)
         if self.function.blocks:
             self.function.blocks[0].last = len(self.function.ops)
 
@@ -288,7 +293,7 @@ class _FunctionBuilder:
             self.function.blocks[inner].test = test
             if handler.name and self.scope < 0:
                 caught = ir.Elem("except", test or ir.Const(None))
-                self.emit("assign", handler, inner, caught, [ir.Name(handler.name)])
+                self.emit("assign", handler, inner, caught, [self.name(handler.name)])
                 self.function.ops[-1].end_line = handler.lineno
             elif handler.type is not None:
                 self.aside(test, handler.type, inner)
@@ -339,7 +344,7 @@ class _FunctionBuilder:
 
     def imported_field(self, name: str, line: int) -> None:
         if self.scope >= 0 and name != "*":
-            self.module.classes[self.scope].fields.append(ir.Field(name, ir.Name(name), None, line))
+            self.module.classes[self.scope].fields.append(ir.Field(name, self.name(name), None, line))
 
     def on_global(self, node: ast.Global, _block: int) -> None:
         if self.scope < 0:
@@ -362,7 +367,7 @@ class _FunctionBuilder:
         child.suite(node.body, child.open("body", 0, None, node.lineno))
         child.finish()
         if self.scope < 0:
-            self.emit("def", node, block, ir.Lambda(child.index), [ir.Name(node.name)])
+            self.emit("def", node, block, ir.Lambda(child.index), [self.name(node.name)])
             return
         methods = self.module.classes[self.scope].methods
         # A property's setter must not hide its getter, nor the makeshift in a handler the method it stands in for.
@@ -414,7 +419,7 @@ class _FunctionBuilder:
         leaves = self.statements(node.body, block)
         self.scope = owner
         if owner < 0:
-            self.emit("class", node, block, ir.Const(index), [ir.Name(node.name)])
+            self.emit("class", node, block, ir.Const(index), [self.name(node.name)])
         return leaves
 
     def assign_to(self, target: ast.expr, value: ir.Expr, node: ast.AST, block: int) -> None:
@@ -432,24 +437,47 @@ class _FunctionBuilder:
         return self.expr(node)
 
     def expr(self, node: ast.expr) -> ir.Expr:
+        kind = type(node)
+        if self.depth >= MAX_DEPTH:
+            self.module.truncated = True
+            return ir.Other([])
+        if kind is ast.Name:  # a third of all nodes
+            self.words.add(node.id)  # type: ignore[attr-defined]
+            return ir.Name(node.id)  # type: ignore[attr-defined]
+        handler = _EXPRESSIONS.get(kind)
         self.depth += 1
-        try:
-            if self.depth > MAX_DEPTH:
-                self.module.truncated = True
-                return ir.Other([])
-            handler = _EXPRESSIONS.get(type(node))
-            if handler is not None:
-                return handler(self, node)
-            return ir.Other([self.expr(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)])
-        finally:
-            self.depth -= 1
+        if handler is not None:
+            result = handler(self, node)
+        else:
+            parts = [self.expr(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+            result = ir.Other(parts)
+        self.depth -= 1
+        return result
+
+    def name(self, text: str) -> ir.Name:
+        """Return a name that the code binds."""
+        self.words.add(text)
+        return ir.Name(text)
+
+    def text(self, text: str) -> ir.Const:
+        self.strings.add(text)
+        return ir.Const(text)
+
+    def on_attribute(self, node: ast.Attribute) -> ir.Expr:
+        self.words.add(node.attr)
+        return ir.Attr(self.expr(node.value), node.attr)
+
+    def on_walrus(self, node: ast.NamedExpr) -> ir.Expr:
+        self.words.add(node.target.id)
+        self.function.has_walrus = True
+        return ir.Walrus(node.target.id, self.expr(node.value))
 
     def on_constant(self, node: ast.Constant) -> ir.Expr:
         value = node.value
-        if isinstance(value, bytes):
-            return ir.Const(value.decode("latin-1"))
         if isinstance(value, str):
-            return ir.Const(_writable(value))
+            return self.text(_writable(value))
+        if isinstance(value, bytes):
+            return self.text(value.decode("latin-1"))
         if isinstance(value, (bool, float)) or value is None:
             return ir.Const(value)
         if isinstance(value, int):
@@ -457,8 +485,12 @@ class _FunctionBuilder:
         return ir.Const(None)
 
     def on_call(self, node: ast.Call) -> ir.Expr:
+        callee = node.func
+        kind = type(callee)
+        name = callee.attr if kind is ast.Attribute else callee.id if kind is ast.Name else ""  # type: ignore[attr-defined]
+        self.called[name] = None
         return ir.Call(
-            self.expr(node.func),
+            self.expr(callee),
             [self.expr(arg) for arg in node.args],
             [ir.Keyword(keyword.arg, self.expr(keyword.value)) for keyword in node.keywords],
             node.lineno,
@@ -478,8 +510,12 @@ class _FunctionBuilder:
         if isinstance(node.op, ast.BitOr):
             return ir.Merge(self.expr(node.left), self.expr(node.right))
         if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
-            return _percent_format(_writable(node.left.value), self.expr(node.right))
+            built = _percent_format(_writable(node.left.value), self.expr(node.right))
+            self.strings.update(str(part.value) for part in built.parts if type(part) is ir.Const)
+            return built
         if isinstance(node.op, ast.Mod) and isinstance(node.left, (ast.Name, ast.Attribute)):
+            self.words.add("__mod__")
+            self.called["__mod__"] = None
             left = ir.Attr(self.expr(node.left), "__mod__")  # a template, perhaps: read like ``template.format(…)``
             end = node.end_lineno or node.lineno
             column = self.module.columns.at(node.lineno, node.col_offset)
@@ -561,7 +597,7 @@ def _holds_call(node: ir.Expr) -> bool:
     return False
 
 
-def _percent_format(text: str, value: ir.Expr) -> ir.Expr:
+def _percent_format(text: str, value: ir.Expr) -> ir.Join:
     """Read ``"… %s …" % value`` as string building with one unknown part per conversion."""
     values = list(value.items) if type(value) is ir.Seq else [value]
     parts: list[ir.Expr] = []
@@ -613,8 +649,7 @@ if hasattr(ast, "TryStar"):
 
 _EXPRESSIONS: dict[type, Callable[..., ir.Expr]] = {
     ast.Constant: _B.on_constant,
-    ast.Name: lambda _self, node: ir.Name(node.id),
-    ast.Attribute: lambda self, node: ir.Attr(self.expr(node.value), node.attr),
+    ast.Attribute: _B.on_attribute,
     ast.Call: _B.on_call,
     ast.Dict: _B.on_dict,
     ast.List: lambda self, node: ir.Seq([self.expr(item) for item in node.elts]),
@@ -635,7 +670,7 @@ _EXPRESSIONS: dict[type, Callable[..., ir.Expr]] = {
     ast.IfExp: lambda self, node: ir.IfExp(self.expr(node.test), self.expr(node.body), self.expr(node.orelse)),
     ast.Await: lambda self, node: ir.Await(self.expr(node.value)),
     ast.Lambda: _B.on_lambda,
-    ast.NamedExpr: lambda self, node: ir.Walrus(node.target.id, self.expr(node.value)),
+    ast.NamedExpr: _B.on_walrus,
     ast.Starred: lambda self, node: ir.Star(self.expr(node.value)),
     ast.Yield: _B.on_yield,
     ast.YieldFrom: _B.on_yield,

@@ -58,26 +58,46 @@ class EngineFinder:
     transports: Transports
     _objects: dict[Module, list[Engine]] = field(default_factory=dict)
     _wrappers: set[Func] = field(default_factory=set)
+    _telling: dict[Module, set[str]] = field(default_factory=dict)
 
     def run(self) -> list[Sink]:
         """Return every call that runs an engine, each once, in the order of files and lines."""
         sinks = SinkList()
-        places = [
-            (func, site)
-            for func in list(self.graph.program.functions())
-            if not is_test(func.module)
-            for site in func.calls
-            if not func.is_dead(site.op)
-        ]
+        functions = [func for func in list(self.graph.program.functions()) if not is_test(func.module)]
         # Wrappers first: what one is given to ask is the affair of whoever gives it.
-        rest = [(func, site) for func, site in places if not self._look_at_wrapper(func, site, sinks)]
-        resolved = self.graph.led_into_program()
-        for func, site in rest:
-            if id(site.call) not in resolved:
-                self._look(func, site, sinks)
-        for func in dict.fromkeys(func for func, _ in places):
-            self._look_at_references(func, sinks)
+        wrapping: set[int] = set()
+        for func in filter(self._may_wrap, functions):
+            for site in func.calls:
+                if not func.is_dead(site.op) and self._look_at_wrapper(func, site, sinks):
+                    wrapping.add(id(site.call))
+        resolved = self.graph.led_into_program() | wrapping
+        for func in filter(self._may_run, functions):
+            telling = self._telling[func.module]
+            objects = bool(self._called_objects(func.module))
+            for site in func.calls:
+                if not objects and last_name(site.call.func) not in telling:
+                    continue
+                if not func.is_dead(site.op) and id(site.call) not in resolved:
+                    self._look(func, site, sinks)
+        for func in functions:
+            if func.has_words(self.vocabulary.engines.by_name.keys()):
+                self._look_at_references(func, sinks)
         return sorted(sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
+
+    def _may_wrap(self, func: Func) -> bool:
+        """Say whether a function may hand the address of an engine on, by its strings alone."""
+        at_address = self.vocabulary.engines.at_address
+        return any("/" in text and at_address(text, socket=False) is not None for text in func.ir.strings)
+
+    def _may_run(self, func: Func) -> bool:
+        """Say whether a function may run an engine, by the names that it calls."""
+        module = func.module
+        if module not in self._telling:
+            engines = self.vocabulary.engines
+            names = {*engines.by_name, *engines.requests, *OPENERS, *self.vocabulary.send_methods}
+            imports = [imp for function in module.functions for imp in function.ir.imports]
+            self._telling[module] = names | {imp.name for imp in imports if imp.attr in engines.by_name}
+        return func.may_call(self._telling[module]) or bool(self._called_objects(module))
 
     def _look(self, func: Func, site: CallSite, sinks: SinkList) -> None:
         call = site.call

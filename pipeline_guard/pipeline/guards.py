@@ -31,6 +31,8 @@ class GuardSites:
                     yield from self._in(func, names)
 
     def _in(self, func: Func, names: frozenset[str]) -> Iterator[Site]:
+        if not any(self.reader.is_guard(name, names) for name in (*func.ir.words, *func.ir.strings)):
+            return
         for index, op in enumerate(func.ir.ops):
             if func.is_dead(index):
                 continue

@@ -51,7 +51,6 @@ class QueueIndex:
         self.puts: dict[QueueKey, list[QueueOp]] = {}
         self.gets: dict[QueueKey, list[QueueOp]] = {}
         self.control: dict[QueueKey, str] = {}
-        self._passed: set[str] = set()
         self._keys: dict[int, QueueKey | None] = {}
 
     def build(self) -> None:
@@ -59,7 +58,7 @@ class QueueIndex:
         functions = list(self.graph.program.functions())
         names = _queue_names(functions)
         for func in functions:
-            for site in func.calls:
+            for site in func.calls if func.may_call(_OPS) else ():
                 function = site.call.func
                 if type(function) is not ir.Attr or function.name not in _OPS or func.is_dead(site.op):
                     continue
@@ -69,9 +68,7 @@ class QueueIndex:
                     self._record(self.puts, func, site.op, site.call, site.call.args[0] if site.call.args else None)
                 else:
                     self._record(self.gets, func, site.op, site.call, None)
-            for reference in func.references:
-                if reference.outer:
-                    self._passed.add(ir.source(reference.node).rpartition(".")[2])
+            for reference in func.references if func.has_words(PUTS) else ():
                 node = reference.node
                 if type(node) is ir.Attr and node.name in PUTS and reference.outer and len(reference.outer[0].args) > 1:
                     outer = reference.outer[0]
@@ -113,7 +110,16 @@ class QueueIndex:
     def is_starved(self, key: QueueKey) -> bool:
         """Say whether nothing is ever put on a queue: no put is known, and no other code is given the queue."""
         names = {name.rpartition(".")[2] for name in self.queues[key].names}
-        return not self.puts.get(key) and not names & self._passed
+        return not self.puts.get(key) and not self._is_passed(names)
+
+    def _is_passed(self, names: set[str]) -> bool:
+        """Say whether something of one of several names is an argument anywhere."""
+        return any(
+            reference.outer and ir.source(reference.node).rpartition(".")[2] in names
+            for func in list(self.graph.program.functions())
+            if func.has_lambdas or func.has_words(names)
+            for reference in func.references
+        )
 
     def source_of(self, value: Value) -> QueueKey | None:
         """Return the queue that a value was taken from."""

@@ -117,7 +117,7 @@ class Branches:
                 for decorator in func.ir.decorators:
                     if type(decorator) is ir.Call:
                         self._register(found, decorator.args[:1], func.name)
-                for op in func.ir.ops:
+                for op in func.ir.ops if _may_hold_events(func) else ():
                     for node in walk(op.value) if op.value is not None else ():
                         self._read_table(found, node)
             for cls in module.classes:
@@ -140,6 +140,10 @@ class Branches:
             word = key.value if type(key) is ir.Const else _BY_CONSTANT.get(last_name(key))
             if name and isinstance(word, str) and is_server_event(word):
                 found.setdefault(name, set()).add(word)
+
+
+def _may_hold_events(func: Func) -> bool:
+    return func.has_words(_BY_CONSTANT.keys()) or any(map(is_server_event, func.ir.strings))
 
 
 def is_server_event(word: str) -> bool:

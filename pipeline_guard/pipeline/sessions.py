@@ -36,6 +36,8 @@ _DECISIVE = frozenset({
 })  # fmt: skip
 UNREADABLE = "settings not readable"
 MINTED = "session minted over HTTP"  # for a browser, which talks to the model itself
+# Requests by which such a session is asked for.
+_MINTING = frozenset({"post", "request"})
 # Turn detection written further down than this belongs to other settings.
 _SPAN = 60
 
@@ -80,8 +82,9 @@ class SessionReader:
         updates.sort(key=lambda sink: module_context(sink.func.module) is not None)  # examples only borrow settings
         for sink in updates:
             found.extend(self._of_update(sink))
+        opening = {name for settings in self.vocabulary.settings for name in settings.names} | _MINTING
         for func in list(self.graph.program.functions()):
-            if is_test(func.module):
+            if is_test(func.module) or not func.may_call(opening):
                 continue
             for site in func.calls:
                 if not func.is_dead(site.op):
@@ -302,7 +305,7 @@ class SessionReader:
         )
 
     def _of_mint(self, func: Func, op: int, call: ir.Call) -> Iterator[Config]:
-        if ir.source(call.func).rpartition(".")[2] not in ("post", "request") or not (call.args or call.keywords):
+        if ir.source(call.func).rpartition(".")[2] not in _MINTING or not (call.args or call.keywords):
             return
         frame = Frame(func, op)
         urls = [k.value for k in call.keywords if k.name == "url"] or call.args[:2]
@@ -342,6 +345,8 @@ def _update_events(module: Module) -> Iterator[tuple[Func, int, ir.DictNode]]:
     if not module.is_seed:
         return
     for func in module.functions:
+        if "session.update" not in func.ir.strings:
+            continue
         for index, op in enumerate(func.ir.ops):
             for node in walk(op.value) if op.value is not None else ():
                 if type(node) is ir.DictNode:

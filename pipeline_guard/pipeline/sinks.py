@@ -32,21 +32,34 @@ class SinkFinder:
         self.relays = Relays(graph, vocabulary, queues, self.sinks)
         self._methods = {call.method.rpartition(".")[2] for c in vocabulary.connections for call in c.calls}
         self._resolved: set[int] = set()
+        self._worth_a_look: dict[str, bool] = {}
 
     def run(self) -> list[Sink]:
         """Return every sink, each once, in the order of files and lines."""
         self._resolved = self.graph.led_into_program()
         leftovers: list[tuple[Func, CallSite]] = []
         for func in list(self.graph.program.functions()):
-            if is_test(func.module):
+            if is_test(func.module) or not any(map(self._may_send, func.ir.called)):
                 continue
             for site in func.calls:
+                if not self._may_send(last_name(site.call.func)):
+                    continue
                 if not func.is_dead(site.op) and not self._look(func, site):
                     leftovers.append((func, site))
         self.relays.follow()
         for func, site in leftovers:
             self._look_at_verb(func, site)
         return sorted(self.sinks, key=lambda s: (s.func.module.rel, s.call.line, s.call.column, s.kind))
+
+    def _may_send(self, name: str) -> bool:
+        """Say whether a call of a name may be a send."""
+        if name not in self._worth_a_look:
+            known = name in self._methods or name in self.vocabulary.send_methods
+            lowered = name.lower()
+            self._worth_a_look[name] = (
+                known or name in self.vocabulary.sinks_by_name or any(verb in lowered for verb in self.vocabulary.verbs)
+            )
+        return self._worth_a_look[name]
 
     # -- single calls
 
@@ -90,9 +103,8 @@ class SinkFinder:
         text = ir.source(site.call.func)
         values = self.evaluator.eval(site.call.func, Frame(func, site.op))
         names = {text, *(value.path for value in values if isinstance(value, External))}
-        for edge in self.graph.outgoing.get(func, ()):
-            if edge.site is site.call:
-                names |= {edge.callee.symbol, f"{'.'.join(edge.callee.module.parts)}.{edge.callee.symbol}"}
+        for edge in self.graph.edges_at(func, site.call):
+            names |= {edge.callee.symbol, f"{'.'.join(edge.callee.module.parts)}.{edge.callee.symbol}"}
         for sink, kind in self.vocabulary.sinks.items():
             if any(name == sink or name.endswith(f".{sink}") for name in names):
                 argument = site.call.args[0] if site.call.args else None
@@ -170,7 +182,7 @@ class SinkFinder:
 
     def _opaque(self, func: Func, call: ir.Call) -> bool:
         """Say whether every function this call leads to has no body to look into (an abstract method, a protocol)."""
-        targets = [e.callee for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "register"]
+        targets = [edge.callee for edge in self.graph.edges_at(func, call) if edge.kind != "register"]
         return bool(targets) and all(_is_hollow(target) for target in targets)
 
 

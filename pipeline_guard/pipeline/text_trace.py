@@ -124,8 +124,9 @@ class _Trace:
                     if name != handler.self_name:
                         note = f"called back by {self.sink.engine}"
                         yield _Place(handler, name), step_at(handler, handler.ir.line, note)
+            receives = func.may_call(_RECEIVES)
             for op in func.ir.ops if receiver and receiver != "self" else ():
-                if op.kind == "assign" and op.value is not None and self._comes_from(op.value, receiver):
+                if op.kind == "assign" and op.value is not None and self._comes_from(op.value, receiver, receives):
                     for name in _names(op.targets):
                         yield _Place(func, name), step_at(func, op.line, f"read from {receiver}")
 
@@ -138,9 +139,11 @@ class _Trace:
                         yield value.func
 
     @staticmethod
-    def _comes_from(node: ir.Expr, receiver: str) -> bool:
+    def _comes_from(node: ir.Expr, receiver: str, receives: bool) -> bool:
         if type(node) is ir.Elem and ir.source(node.value) == receiver:
             return True
+        if not receives:
+            return False
         return any(
             type(n) is ir.Call
             and type(n.func) is ir.Attr
@@ -313,12 +316,12 @@ class _Trace:
 
     def _edges(self, func: Func, op: int, call: ir.Call) -> list[Edge]:
         """Return where a call leads, resolving one that nothing else had asked for."""
-        found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+        found = [edge for edge in self.graph.edges_at(func, call) if edge.kind != "escape"]
         if not found:
             for value in self.graph.evaluator.eval(call.func, Frame(func, op)):
                 if isinstance(value, Function):
                     self.graph.calls_of(value.func)
-            found = [e for e in self.graph.outgoing.get(func, ()) if e.site is call and e.kind != "escape"]
+            found = [edge for edge in self.graph.edges_at(func, call) if edge.kind != "escape"]
         return found
 
     def _goes_to_realtime(self, func: Func, op: int, call: ir.Call) -> bool:

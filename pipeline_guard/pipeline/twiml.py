@@ -76,7 +76,7 @@ class TwimlFinder:
         for func in list(self.graph.program.functions()):
             if is_test(func.module):
                 continue
-            if any(self._calls.get(last_name(site.call.func)) for site in func.calls):
+            if func.may_call(self._calls):
                 found.extend(self._written_by_calls(func))
             found.extend(self._written_as_text(func))
         return sorted(found, key=lambda v: (v.func.module.rel, v.line, v.column, v.kind))
@@ -207,7 +207,7 @@ class TwimlFinder:
 
     def _texts(self, func: Func) -> Iterator[tuple[int, str]]:
         """Yield the operations that hold TwiML text, with it; what is only logged, compared or documented is none."""
-        if not any("<" in text for text in (*func.strings, *func.texts)):
+        if not any("<" in text for text in func.ir.strings):
             return
         for index, op in enumerate(func.ir.ops):
             if op.value is None or op.kind in ("def", "class", "test") or func.is_dead(index):

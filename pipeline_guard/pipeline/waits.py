@@ -100,7 +100,7 @@ class Waits:
             return any(type(arg) in (ir.Name, ir.Attr) and arg is not call.func for arg in call.args[:1])
         if name in _WAITING or ("wait" in name.lower().split("_") and name not in ("wait_ms", "no_wait")):
             return name != "join" or type(call.func) is not ir.Attr or type(call.func.base) is not ir.Const
-        callees = [e.callee for e in self.graph.outgoing.get(func, ()) if e.op == op and e.site is call]
+        callees = [edge.callee for edge in self.graph.edges_at(func, call) if edge.op == op]
         return bool(callees) and all(self.always_waits(callee) for callee in callees if callee is not func)
 
     def _polling(self, func: Func) -> set[int]:
@@ -152,7 +152,7 @@ class Waits:
             # A helper of the program, or an event: which way round it answers, only its name could tell.
             if self._speaks_of_guard(test.func, void):
                 return True
-            callees = [e.callee for e in self.graph.outgoing.get(func, ()) if e.site is test]
+            callees = [edge.callee for edge in self.graph.edges_at(func, test)]
             return any(self._reads_guard(callee, void) for callee in callees)
         if type(test) is ir.Name and not self._speaks_of_guard(test):
             values = [func.ir.ops[place].value for place in func.reaching(test.id, op)[0]]

@@ -32,6 +32,7 @@ from pipeline_guard.program.values import (
 )
 
 MAX_ROUNDS = 5
+_SORTED_AT_ONCE = frozenset({"send_task", *JOB_METHODS})
 # Private methods that frameworks call on objects derived from theirs.
 _RUNS = frozenset({"_run", "_main_task", "_recognize_impl", "_synthesize"})
 
@@ -71,8 +72,10 @@ class CallGraph:
         self.program = program
         self.evaluator = evaluator
         self._heat = Heat(hot, events)
-        self._quiet: dict[str, list[tuple[Func, CallSite]]] = {}
-        self._quiet_references: list[tuple[Func, Reference]] = []
+        # Calls that nobody has asked for yet, by name; None stands for all that a function has of that name.
+        self._quiet: dict[str, list[tuple[Func, CallSite | None]]] = {}
+        self._quiet_references: list[tuple[Func, Reference | None]] = []
+        self._by_site: dict[int, list[Edge]] = {}
         self._waiting: list[tuple[Func, CallSite]] = []
         self.outgoing: dict[Func, list[Edge]] = {}
         self.incoming: dict[Func, list[Edge]] = {}
@@ -98,9 +101,10 @@ class CallGraph:
     def _wake(self, names: Iterable[str]) -> None:
         """Resolve the calls of names that nobody had asked for yet."""
         for name in names:
-            for func, site in self._quiet.pop(name, ()):
-                if not self._resolve(func, site):
-                    self._waiting.append((func, site))
+            for func, quiet in self._quiet.pop(name, ()):
+                for site in [quiet] if quiet is not None else func.calls_named.get(name, ()):
+                    if (quiet is not None or not func.is_dead(site.op)) and not self._resolve(func, site):
+                        self._waiting.append((func, site))
 
     def build(self) -> None:
         """Resolve every call; repeat for what needed callers' arguments until nothing new is found.
@@ -143,6 +147,10 @@ class CallGraph:
 
     def _sort_calls(self, functions: list[Func]) -> None:
         for func in functions:
+            if not (self._heat.may_carry_event(func) or func.may_call(_SORTED_AT_ONCE)):
+                for name in func.ir.called:
+                    self._quiet.setdefault(name, []).append((func, None))
+                continue
             for site in func.calls:
                 if func.is_dead(site.op):
                     continue
@@ -198,11 +206,14 @@ class CallGraph:
     def _callee(self, node: ir.Expr, frame: Frame) -> tuple[Values, bool]:
         evaluator = self.evaluator
         if type(node) is ir.Attr:
-            bases = evaluator.eval(node.base, frame)
+            base = node.base
+            outer = evaluator.outer_name(base.id, frame.func) if type(base) is ir.Name else None
+            bases = outer if outer is not None else evaluator.eval(base, frame)
             through = any(isinstance(base, Parameter) for base in bases)
             values = [v for base in evaluator.settled(bases) for v in evaluator.attribute(base, node.name, frame)]
         else:
-            values = evaluator.eval(node, frame)
+            outer = evaluator.outer_name(node.id, frame.func) if type(node) is ir.Name else None
+            values = outer if outer is not None else evaluator.eval(node, frame)
             through = False
         if any(isinstance(value, Parameter) for value in values):
             through = True
@@ -274,6 +285,12 @@ class CallGraph:
         edge = Edge(func, target, kind, op, line, end_line, column, call, site, bound, confidence)
         self.outgoing.setdefault(func, []).append(edge)
         self.incoming.setdefault(target, []).append(edge)
+        if site is not None:
+            self._by_site.setdefault(id(site), []).append(edge)
+
+    def edges_at(self, func: Func, call: ir.Call) -> list[Edge]:
+        """Return the edges of a function that one of its calls makes."""
+        return [edge for edge in self._by_site.get(id(call), ()) if edge.caller is func]
 
     def way(self, start: Func, goal: Func, *, implied: bool = False) -> list[Edge]:
         """Return a shortest way between two functions, edge by edge; empty when there is none."""
@@ -299,23 +316,34 @@ class CallGraph:
 
     def _sort_references(self, functions: list[Func]) -> None:
         for func in functions:
-            for reference in func.references:
-                name = last_name(reference.node)
-                if (type(reference.node) is ir.Lambda or name in self.program.functions_by_name) and not func.is_dead(
-                    reference.op
-                ):
-                    self._quiet_references.append((func, reference))
+            if func.has_lambdas:
+                self._quiet_references.extend((func, reference) for reference in self._references_of(func))
+            else:
+                self._quiet_references.append((func, None))
+
+    def _references_of(self, func: Func) -> list[Reference]:
+        """Return what a function hands on that may be a function of the program."""
+        return [
+            reference
+            for reference in func.references
+            if (type(reference.node) is ir.Lambda or last_name(reference.node) in self.program.functions_by_name)
+            and not func.is_dead(reference.op)
+        ]
 
     def _add_references(self) -> None:
         """Hand over the functions that lead to a sink; the others wait until they turn out to."""
-        waiting: list[tuple[Func, Reference]] = []
-        for func, reference in self._quiet_references:
-            if not self._is_hot(func, reference):
-                waiting.append((func, reference))
+        waiting: list[tuple[Func, Reference | None]] = []
+        for func, quiet in self._quiet_references:
+            if quiet is None and not func.has_words(self._heat.names):
+                waiting.append((func, None))
                 continue
-            for value in self.evaluator.eval(reference.node, Frame(func, reference.op)):
-                if isinstance(value, Function):
-                    self._hand_over(func, reference, value)
+            for reference in [quiet] if quiet is not None else self._references_of(func):
+                if not self._is_hot(func, reference):
+                    waiting.append((func, reference))
+                    continue
+                for value in self.evaluator.eval(reference.node, Frame(func, reference.op)):
+                    if isinstance(value, Function):
+                        self._hand_over(func, reference, value)
         self._quiet_references = waiting
 
     def _is_hot(self, func: Func, reference: Reference) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from pipeline_guard.facts import ir
-from pipeline_guard.program.trees import walk
-from pipeline_guard.program.uses import CallSite, Reference, Words, uses_of, words_of
+from pipeline_guard.program.trees import last_name, walk
+from pipeline_guard.program.uses import CallSite, Reference, Uses, uses_of
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
 LOOPS = frozenset({"while", "for"})
@@ -22,6 +23,7 @@ class Module:
     def __init__(self, rel: str, facts: ir.ModuleFacts, is_seed: bool = True) -> None:
         self.rel = rel
         self.is_seed = is_seed
+        self.is_test: bool | None = None  # what ``places`` found it to be
         pieces = rel.rpartition(".")[0].split("/")
         self.is_package = pieces[-1] == "__init__"
         self.parts = tuple(pieces[:-1] if self.is_package else pieces)
@@ -50,6 +52,14 @@ class Module:
                 parts = [*imp.module.split("."), imp.attr or ""]
                 names.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
         return frozenset(names)
+
+    @cached_property
+    def nested(self) -> dict[int, list[Func]]:
+        """The number of a function → the functions that stand directly in it."""
+        found: dict[int, list[Func]] = {}
+        for function in self.functions:
+            found.setdefault(function.ir.parent, []).append(function)
+        return found
 
     def __repr__(self) -> str:
         return f"Module({self.rel})"
@@ -192,7 +202,7 @@ class Func:
             for target in _flat_targets(op):
                 if type(target) is ir.Name:
                     found.setdefault(target.id, []).append(index)
-            if op.value is not None:
+            if op.value is not None and self.ir.has_walrus:
                 for name in _walrus_names(op.value):
                     found.setdefault(name, []).append(index)
         return found
@@ -222,29 +232,25 @@ class Func:
             found.setdefault(imp.name, []).append(imp)
         return found
 
-    @cached_property
+    @property
     def names_used(self) -> set[str]:
         """The names that the function's own code calls or hands on (arguments, dict values, plain aliases)."""
-        return self._words.names
+        return self._uses.names
 
-    @cached_property
+    @property
     def attribute_chains(self) -> set[str]:
         """The last one to four parts of every called access path (``a.b.c()`` → ``c``, ``b.c``)."""
-        return self._words.chains
+        return self._uses.chains
 
-    @cached_property
+    @property
     def strings(self) -> set[str]:
         """The short strings in the function's own code."""
-        return self._words.strings
+        return self._uses.strings
 
-    @cached_property
+    @property
     def texts(self) -> set[str]:
         """The long strings in the function's own code."""
-        return self._words.texts
-
-    @cached_property
-    def _words(self) -> Words:
-        return words_of(self.ir.ops)
+        return self._uses.texts
 
     @cached_property
     def mentions(self) -> dict[str, list[int]]:
@@ -257,6 +263,29 @@ class Func:
             names = {node.id for node in nodes if type(node) is ir.Name}
             for name in names | {f".{node.name}" for node in nodes if type(node) is ir.Attr}:
                 found.setdefault(name, []).append(index)
+        return found
+
+    def has_words(self, wanted: AbstractSet[str]) -> bool:
+        """Say whether the function may be written with one of several names, bare ones or attributes.
+
+        Like the next two this is answered without reading the function, and is never wrong where it says no.
+        """
+        return not wanted.isdisjoint(self.ir.words)
+
+    def has_strings(self, wanted: AbstractSet[str]) -> bool:
+        """Say whether the function may hold one of several strings."""
+        return not wanted.isdisjoint(self.ir.strings)
+
+    def may_call(self, wanted: Container[str]) -> bool:
+        """Say whether the function may call something of one of several names."""
+        return any(name in wanted for name in self.ir.called)
+
+    @cached_property
+    def calls_named(self) -> dict[str, list[CallSite]]:
+        """Last name of the callee → the calls of it."""
+        found: dict[str, list[CallSite]] = {}
+        for site in self.calls:
+            found.setdefault(last_name(site.call.func), []).append(site)
         return found
 
     @cached_property
@@ -277,23 +306,28 @@ class Func:
                     found.setdefault(name, []).append(index)
         return found
 
-    @cached_property
+    @property
     def nested(self) -> list[Func]:
-        return [function for function in self.module.functions if function.ir.parent == self.index]
+        """The functions, lambdas among them, that stand directly in this one."""
+        return self.module.nested.get(self.index, [])
 
     @cached_property
-    def _uses(self) -> tuple[list[CallSite], list[Reference]]:
+    def has_lambdas(self) -> bool:
+        return any(function.name == "<lambda>" for function in self.nested)
+
+    @cached_property
+    def _uses(self) -> Uses:
         return uses_of(self.ir.ops)
 
     @property
     def calls(self) -> list[CallSite]:
         """Every call in this function's own operations, outer calls before the calls in their arguments."""
-        return self._uses[0]
+        return self._uses.calls
 
     @property
     def references(self) -> list[Reference]:
         """Names, attributes and lambdas that are handed on as values."""
-        return self._uses[1]
+        return self._uses.references
 
     @cached_property
     def _ancestors(self) -> list[tuple[int, ...]]:
@@ -416,7 +450,7 @@ def _flat_targets(op: ir.Op) -> Iterator[ir.Expr]:
 def _walrus_names(node: ir.Expr) -> list[str]:
     names: list[str] = []
     stack = [node]
-    while stack:  # not ``walk``: every expression of the program passes here, and next to none holds a walrus
+    while stack:
         current = stack.pop()
         if type(current) is ir.Walrus:
             names.append(current.name)

@@ -42,20 +42,17 @@ def conditions(func: Func, op: int) -> Iterator[Condition]:
     """Yield the conditions that hold whenever operation ``op`` runs, innermost first."""
     blocks = func.ir.blocks
     ancestors = func.ancestors(func.ir.ops[op].block)
+    exits = func.exits
     for block in reversed(ancestors[-MAX_CONDITIONS:]):
         entry = blocks[block]
         if entry.test is not None and entry.kind in ("if", "while", "case"):
             yield Condition(entry.test, True, False, block)
         elif entry.test is not None and entry.kind == "else":
             yield Condition(entry.test, False, False, block)
-        yield from _earlier_exits(func, block, op)
-
-
-def _earlier_exits(func: Func, parent: int, op: int) -> Iterator[Condition]:
-    for index in func.exits.get(parent, ()):
-        entry = func.ir.blocks[index]
-        if entry.last <= op and entry.test is not None:
-            yield Condition(entry.test, entry.kind == "else", True, index)
+        for index in exits.get(block, ()):
+            entry = blocks[index]
+            if entry.last <= op and entry.test is not None:
+                yield Condition(entry.test, entry.kind == "else", True, index)
 
 
 def names_in(node: ir.Expr) -> Iterator[str]:

@@ -31,7 +31,12 @@ class Heat:
     def __init__(self, names: Iterable[str], events: Iterable[str]) -> None:
         self.names = set(names)
         self._events = frozenset(events)
+        self._signs = self._events | {"type"}
         self._alias_cache: dict[Module, set[str]] = {}
+
+    def may_carry_event(self, func: Func) -> bool:
+        """Say whether any call of a function may carry an event, without reading it."""
+        return func.has_strings(self._signs) or func.has_words(self.names)
 
     def carries_event(self, func: Func, site: CallSite) -> bool:
         """Say whether an argument of a call looks like a typed event: whoever takes it may send it."""
@@ -77,9 +82,10 @@ def _alias_names(module: Module) -> set[str]:
     """Return the names by which a function can be called that is not its own: parameters, attributes and aliases."""
     names: set[str] = {""}
     for func in module.functions:
-        called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
-        for scope in func.enclosing() if called else ():
-            names |= called & scope.params.keys()
+        if any(func.may_call(scope.params) for scope in func.enclosing()):
+            called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
+            for scope in func.enclosing():
+                names |= called & scope.params.keys()
         for op in func.ir.ops:
             if _may_be_function(op.value):
                 names.update(last_name(target) for target in op.targets if type(target) in (ir.Attr, ir.Name))

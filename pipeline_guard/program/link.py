@@ -43,6 +43,8 @@ class Program:
                 self._by_last.setdefault(pieces[-1], []).append((tuple(pieces), rel))
         self.functions_by_name: dict[str, list[Func]] = {}
         self._resolved: dict[tuple[str, str, int], str | None] = {}
+        self._by_word: dict[str, list[Func]] = {}
+        self._indexed = 0
 
     # -- modules
 
@@ -110,6 +112,16 @@ class Program:
         """Return the file of ``package.name``."""
         full = (*package.parts, name)
         return next((rel for parts, rel in self._by_last.get(name, ()) if parts == full), None)
+
+    def functions_with(self, word: str) -> list[Func]:
+        """Return the loaded functions that may be written with a name, bare or as an attribute, or with a string."""
+        if self._indexed != len(self.modules):
+            fresh = list(self.modules.values())[self._indexed :]
+            self._indexed = len(self.modules)
+            for function in (function for module in fresh for function in module.functions):
+                for each in function.ir.words | function.ir.strings:
+                    self._by_word.setdefault(each, []).append(function)
+        return self._by_word.get(word, [])
 
     def functions(self) -> Iterable[Func]:
         """Yield every function of every loaded module."""

@@ -13,6 +13,7 @@ from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import signs
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
@@ -61,17 +62,21 @@ class Loader:
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
         program = Program(self.files, self._module, self.package)
-        literals = self.vocabulary.literals
+        words = FileWords(self._data)
+        engines = self.vocabulary.engines
+        literals = words.present(needles(self.vocabulary.literals))
+        packages = words.present(needles(engines.package_roots))
         for rel, data in self._data.items():
-            if self._may_matter(data, literals) and not is_test_file(rel, data):
+            may_matter = words.holds(rel, literals) or (words.holds(rel, packages) and engines.is_imported_in(data))
+            if may_matter and not is_test_file(rel, data):
                 self.seeds.append(rel)
-                self._seed_set.add(rel)
+        self._seed_set.update(self.seeds)
         for index, rel in enumerate(self.seeds):
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
             program.module(rel)
         if self.seeds and not self._leads_nowhere():
-            self._follow(program)
+            self._follow(program, words)
         self._check_the_rest(program)
         return program
 
@@ -97,9 +102,6 @@ class Loader:
         outer = func.outermost
         begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
         return any(begin <= line <= end or line < first for line in self._marks[rel])
-
-    def _may_matter(self, data: bytes, literals: tuple[bytes, ...]) -> bool:
-        return any(literal in data for literal in literals) or self.vocabulary.engines.is_imported_in(data)
 
     def _leads_nowhere(self) -> bool:
         """Say whether the callers of what was found are not worth looking for, and note that among the gaps.
@@ -147,7 +149,7 @@ class Loader:
             self.gaps.append(Gap(path=rel, reason="recursion", detail=detail))
         return Module(rel, facts, rel in self._seed_set)
 
-    def _follow(self, program: Program) -> None:
+    def _follow(self, program: Program, file_words: FileWords) -> None:
         """Load the files that lead to a sink: whoever names a function or class that does, until nothing new comes."""
         hot = self.hot
         known: set[Module] = set()
@@ -160,23 +162,26 @@ class Loader:
             tried.update(words)
             if not words and not fresh:
                 return
-            for rel in self._naming(words, program):
+            for rel in self._naming(words, program, file_words):
                 program.module(rel)
 
-    def _naming(self, words: list[bytes], program: Program) -> list[str]:
+    def _naming(self, words: list[bytes], program: Program, file_words: FileWords) -> list[str]:
         """Return the files not yet loaded that call or import one of the given names."""
         hot = self.hot
         found: list[str] = []
-        calls = [b"." + word + b"(" for word in words if word.decode() in hot.telltale]
+        wanted, stems = needles(words), needles(sorted(hot.stems))
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            if b"import" in data and any(word in data for word in words):
-                if is_test_file(rel, data):
-                    self._tests.add(rel)
-                    continue
-                if any(call in data for call in calls) or hot.imported_by(data):
-                    found.append(rel)
+            held = file_words.held(rel, wanted) if b"import" in data else []
+            if not held:
+                continue
+            if is_test_file(rel, data):
+                self._tests.add(rel)
+                continue
+            called = any(b".%s(" % word in data for word in held if word.decode() in hot.telltale)
+            if called or file_words.holds(rel, stems):
+                found.append(rel)
         return found
 
 
@@ -190,6 +195,8 @@ class HotNames:
         self._methods = {call.method for connection in vocabulary.connections for call in connection.calls}
         self._methods |= {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._methods |= vocabulary.engines.methods
+        self._telling = self._literals | {method for method in self._methods if "." not in method}
+        self._paths = [frozenset(method.split(".")) for method in sorted(self._methods) if "." in method]
         self._engines = vocabulary.engines
         parts = [*vocabulary.engines.addresses, *(f"<{verb.element}" for verb in vocabulary.verbs_of_twiml)]
         self._parts = re.compile("|".join(map(re.escape, parts)) or r"(?!)")
@@ -215,10 +222,6 @@ class HotNames:
     def stems(self) -> set[bytes]:
         """The names of the modules that define something hot."""
         return self._stems
-
-    def imported_by(self, data: bytes) -> bool:
-        """Say whether a file names a module that defines something hot."""
-        return any(stem in data for stem in self._stems)
 
     def learn(self, modules: list[Module]) -> None:
         """Take in what the loaded modules define, up through their callers."""
@@ -282,22 +285,36 @@ class HotNames:
             self.telltale.add(name)
 
     def _leads(self, func: Func) -> bool:
-        used = func.names_used
         if func not in self._plain:
-            if (
-                not func.strings.isdisjoint(self._literals)
-                or not used.isdisjoint(self._literals)
-                or not func.attribute_chains.isdisjoint(self._methods)
-                or self._speaks(func)
-                or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
-            ):
+            if self._may_hold_sink(func) and self._holds_sink(func):
                 return True
             self._plain.add(func)
-        hits = used & self._names
+        if not func.has_words(self._names):
+            return False
+        hits = func.names_used & self._names
         if not hits:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _may_hold_sink(self, func: Func) -> bool:
+        """Say whether a closer look at a function is worth while."""
+        return (
+            func.has_words(self._telling)
+            or any(path <= func.ir.words for path in self._paths)
+            or func.has_strings(self._literals)
+            or any(self._is_event_text(text) or self._has_part(text) for text in func.ir.strings)
+            or func.has_words(self._engine_calls(func.module))
+        )
+
+    def _holds_sink(self, func: Func) -> bool:
+        return (
+            not func.strings.isdisjoint(self._literals)
+            or not func.names_used.isdisjoint(self._literals)
+            or not func.attribute_chains.isdisjoint(self._methods)
+            or self._speaks(func)
+            or any(self._is_event_text(text) for text in (*func.strings, *func.texts))
+        )
 
     def _is_event_text(self, text: str) -> bool:
         """Say whether a string is an event written as JSON, or the beginning of one."""
@@ -307,9 +324,14 @@ class HotNames:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""
         return ("/" in text or "<" in text) and self._parts.search(text) is not None
 
+    def _says_part(self, func: Func) -> bool:
+        if not any(map(self._has_part, func.ir.strings)):
+            return False
+        return any(map(self._has_part, func.strings)) or any(map(self._has_part, func.texts))
+
     def _speaks(self, func: Func) -> bool:
         """Say whether a function may run a speech engine or write TwiML, by its strings and the names it calls."""
-        if any(map(self._has_part, func.strings)) or any(map(self._has_part, func.texts)):
+        if self._says_part(func):
             return True
         calls = self._engine_calls(func.module)
         return bool(calls) and not calls.isdisjoint(func.names_used | func.attribute_chains)
@@ -325,7 +347,7 @@ class HotNames:
                     names |= {path.rpartition(".")[2] for path in (*engine.calls, *engine.weak, *engine.methods)}
             if "twilio" in roots:
                 names |= self._twiml
-            if module.is_seed and any(self._has_part(text) for f in module.functions for text in (f.strings | f.texts)):
+            if module.is_seed and any(self._says_part(func) for func in module.functions):
                 names |= self._sends
             self._near_engine[module] = frozenset(names)
         return self._near_engine[module]

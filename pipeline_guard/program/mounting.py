@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import cached_property
 
 from pipeline_guard.program.asked import Asked
+from pipeline_guard.program.file_words import names_of
 
 # A file that makes an application, or that is meant to be run, is where a backend starts.
 _STARTS = re.compile(
@@ -17,6 +19,7 @@ _STARTS = re.compile(
 )
 # Modules that find others at run time: nothing can be said about who loads what.
 _FINDS = (b"iter_modules(", b"walk_packages(", b"import_module(", b"__import__(", b"entry_points(")
+_WORD, _STAR = re.compile(rb"\w+"), re.compile(rb"import\s+\*")
 # Files that frameworks load by their name.
 _LOADED_BY_NAME = frozenset({
     "__init__", "__main__", "apps", "models", "admin", "tasks", "signals", "manage", "asgi", "wsgi", "settings", "main",
@@ -80,6 +83,17 @@ class Mounting:
         by_name = stem in _LOADED_BY_NAME or "/management/" in rel or "/migrations/" in rel or "/" not in rel
         return by_name or _STARTS.search(self.data[rel]) is not None
 
+    @cached_property
+    def _naming(self) -> dict[bytes, list[str]]:
+        """The name of a file → the files that may import it: each file is looked through once for all names."""
+        stems = {rel.rpartition("/")[2].rpartition(".")[0].encode() for rel in self.data}
+        found: dict[bytes, list[str]] = {stem: [] for stem in stems}
+        for rel, data in self.data.items():
+            # Behind a star there may be any name.
+            for stem in stems if _STAR.search(data) else stems.intersection(names_of(data)):
+                found[stem].append(rel)
+        return found
+
     def _is_named(self, rel: str) -> bool:
         """Say whether a file that is loaded imports this one, or names it in a string (``"core.urls"``)."""
         pieces = rel.rpartition(".")[0].split("/")
@@ -92,7 +106,8 @@ class Mounting:
             name, names, name, home, names
         ))  # fmt: skip
         self.asked.words.add(stem)
-        for other, data in self.data.items():
+        for other in self._naming[stem] if _WORD.fullmatch(stem) else self.data:
+            data = self.data[other]
             if other == rel or other in self.tests or stem not in data:
                 continue
             pattern = near if other.rpartition("/")[0] == inside else far

@@ -68,6 +68,23 @@ class Names(Questions):
             at, env = None, (env if function is frame.func else None)
         return self.module_name(frame.func.module, name, at if frame.func.index == 0 else None)
 
+    def outer_name(self, name: str, func: Func) -> Values | None:
+        """Return the one value of a module-level name as a function sees it.
+
+        None where the name is bound nearer, or may be several things: then it takes a place in the code to tell.
+        """
+        scope: Func | None = func
+        while scope is not None and scope.index != 0:
+            if name not in scope.ir.globals and self._binds(scope, name):
+                return None
+            scope = scope.parent
+        if func.index == 0:
+            return None
+        if not self._active:
+            self._steps = 0
+        values = self.module_name(func.module, name)
+        return values if len(values) == 1 else None
+
     @staticmethod
     def _binds(function: Func, name: str) -> bool:
         if name in function.ir.nonlocals:

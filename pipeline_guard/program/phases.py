@@ -35,6 +35,8 @@ class Phases:
 
     def _on_end(self, func: Func, op: int) -> str:
         """Return the message that says that the call is over, when the operation handles it."""
+        if not func.has_strings(self.vocabulary.ended_messages):
+            return ""
         for condition in conditions(func, op):
             test = condition.test
             entry = func.ir.blocks[condition.block]

@@ -39,6 +39,12 @@ def is_test_file(rel: str, data: bytes) -> bool:
 
 def is_test(module: Module) -> bool:
     """Say whether a file holds tests: by its place, or by its name together with what it imports or defines."""
+    if module.is_test is None:  # asked for every function of the program, again and again
+        module.is_test = _is_test(module)
+    return module.is_test
+
+
+def _is_test(module: Module) -> bool:
     if _in_test_place(module.rel):
         return True
     if not _has_test_name(module.rel):

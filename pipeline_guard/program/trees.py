@@ -10,10 +10,13 @@ from pipeline_guard.facts import ir
 def walk(node: ir.Expr) -> Iterator[ir.Expr]:
     """Yield a node and everything below it, each node before its children, the last child first."""
     stack = [node]
+    pop, extend, children_of = stack.pop, stack.extend, ir.CHILDREN.get
     while stack:
-        current = stack.pop()
+        current = pop()
         yield current
-        stack.extend(ir.children(current))
+        children = children_of(type(current))
+        if children is not None:
+            extend(children(current))
 
 
 def last_name(node: ir.Expr) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 
+_new = tuple.__new__  # half as long as calling the class, a hundred thousand times
 # Longer strings are texts, not names or event types.
 MAX_WORD = 60
 
@@ -27,95 +28,96 @@ class Reference(NamedTuple):
     outer: tuple[ir.Call, ...]
 
 
-class Words(NamedTuple):
-    """The names that are called or handed on, the access paths that are called, the short strings and the texts."""
+class Uses(NamedTuple):
+    """What a function's operations use.
 
+    ``calls`` and ``references`` stand in source order, outer calls before those in their arguments.  ``names`` are
+    called or handed on (arguments, dict values, plain aliases), ``chains`` the last one to four parts of every called
+    access path (``a.b.c()`` → ``c``, ``b.c``), ``strings`` the short strings, ``texts`` the long ones.
+    """
+
+    calls: list[CallSite]
+    references: list[Reference]
     names: set[str]
     chains: set[str]
     strings: set[str]
     texts: set[str]
 
 
-def words_of(ops: Iterable[ir.Op]) -> Words:
-    """Return the words of a function's operations."""
-    words = Words(set(), set(), set(), set())
-    stack: list[ir.Expr] = []
-    for op in ops:
-        if op.value is not None:
-            stack.append(op.value)
-            _hand_on(op.value, words.names)
-        stack.extend(op.targets)
-    while stack:
-        node = stack.pop()
-        if type(node) is ir.Const:
-            if isinstance(node.value, str):
-                (words.strings if len(node.value) < MAX_WORD else words.texts).add(node.value)
-            continue
-        if type(node) is ir.Name:
-            continue
-        children = ir.children(node)
-        if type(node) is ir.Call:
-            for part in children:
-                _hand_on(part, words.names)
-            if type(node.func) is ir.Attr:
-                parts = ir.source(node.func).split(".")
-                words.chains.update(".".join(parts[-count:]) for count in (1, 2, 3, 4) if len(parts) > count)
-        elif type(node) in (ir.DictNode, ir.Seq, ir.Join):
-            for part in children:
-                _hand_on(part, words.names)
-        stack.extend(children)
-    return words
-
-
-def _hand_on(node: ir.Expr, names: set[str]) -> None:
-    if type(node) is ir.Name:
-        names.add(node.id)
-    elif type(node) is ir.Attr:
-        names.add(node.name)
-        if type(node.base) is ir.Name:
-            names.add(node.base.id)
-
-
-def uses_of(ops: Iterable[ir.Op]) -> tuple[list[CallSite], list[Reference]]:
-    """Return the calls and the references of a function's operations, outer calls before those in their arguments."""
-    calls: list[CallSite] = []
-    references: list[Reference] = []
+def uses_of(ops: Iterable[ir.Op]) -> Uses:
+    """Return the uses of a function's operations."""
+    reader = _Reader()
+    collect, hand_on = reader.collect, reader.hand_on
     for index, op in enumerate(ops):
-        looped = op.kind == "assign" and type(op.value) is ir.Elem and op.value.how == "iter"
-        if op.value is not None and op.kind not in ("def", "class") and not looped:
-            _collect(op.value, index, (), calls, references)
+        value = op.value
+        # The operation before this one, in which the iterable is evaluated, holds all that is in it.
+        looped = op.kind == "assign" and type(value) is ir.Elem and value.how == "iter"
+        if value is not None and not looped and op.kind not in ("def", "class"):
+            hand_on(value)
+            collect(value, index, ())
         for target in op.targets:
             if type(target) is not ir.Name:
-                _collect(target, index, (), calls, references)
-    return calls, references
+                collect(target, index, ())
+    return reader.uses
 
 
-def _collect(
-    node: ir.Expr,
-    op: int,
-    outer: tuple[ir.Call, ...],
-    calls: list[CallSite],
-    references: list[Reference],
-) -> None:
-    if type(node) is ir.Call:
-        calls.append(CallSite(node, op, outer))
+class _Reader:
+    """Reads expressions: every node of the program passes here, each once."""
+
+    def __init__(self) -> None:
+        self.uses = Uses([], [], set(), set(), set(), set())
+
+    def hand_on(self, node: ir.Expr) -> None:
+        if type(node) is ir.Name:
+            self.uses.names.add(node.id)
+        elif type(node) is ir.Attr:
+            self.uses.names.add(node.name)
+            if type(node.base) is ir.Name:
+                self.uses.names.add(node.base.id)
+
+    def collect(self, node: ir.Expr, op: int, outer: tuple[ir.Call, ...]) -> None:
+        kind = type(node)
+        uses = self.uses
+        if kind is ir.Const:
+            value = node.value  # type: ignore[union-attr]
+            if type(value) is str:
+                (uses.strings if len(value) < MAX_WORD else uses.texts).add(value)
+        elif kind is ir.Name or kind is ir.Lambda:
+            uses.references.append(_new(Reference, (node, op, outer)))
+        elif kind is ir.Attr:
+            uses.references.append(_new(Reference, (node, op, outer)))
+            self.collect(node.base, op, outer)  # type: ignore[union-attr]
+        elif kind is ir.Call:
+            self.call(node, op, outer)  # type: ignore[arg-type]
+        else:
+            children = ir.children(node)
+            if kind in _HANDING_ON:
+                for child in children:
+                    self.hand_on(child)
+            for child in children:
+                self.collect(child, op, outer)
+
+    def call(self, node: ir.Call, op: int, outer: tuple[ir.Call, ...]) -> None:
         function = node.func
+        self.uses.calls.append(_new(CallSite, (node, op, outer)))
+        self.hand_on(function)
         if type(function) is ir.Attr:
-            _collect(function.base, op, outer, calls, references)
+            if type(function.base) is ir.Name:
+                self.uses.chains.add(function.name)
+            else:
+                parts = ir.source(function).split(".")
+                self.uses.chains.update(".".join(parts[-count:]) for count in (1, 2, 3, 4) if len(parts) > count)
+            self.collect(function.base, op, outer)
         elif type(function) is not ir.Name:
-            _collect(function, op, outer, calls, references)
-        inner = (node, *outer)
-        for arg in node.args:
-            _collect(arg, op, inner, calls, references)
-        for keyword in node.keywords:
-            _collect(keyword.value, op, inner, calls, references)
-    elif type(node) is ir.Await:
-        _collect(node.value, op, outer, calls, references)
-    elif type(node) in (ir.Name, ir.Lambda):
-        references.append(Reference(node, op, outer))
-    elif type(node) is ir.Attr:
-        references.append(Reference(node, op, outer))
-        _collect(node.base, op, outer, calls, references)
-    elif type(node) is not ir.Const:
-        for child in ir.children(node):
-            _collect(child, op, outer, calls, references)
+            self.collect(function, op, outer)
+        if node.args or node.keywords:
+            inner = (node, *outer)
+            for arg in node.args:
+                self.hand_on(arg)
+                self.collect(arg, op, inner)
+            for keyword in node.keywords:
+                self.hand_on(keyword.value)
+                self.collect(keyword.value, op, inner)
+
+
+_HANDING_ON = (ir.DictNode, ir.Seq, ir.Join)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
@@ -69,7 +70,6 @@ class EventPlaces:
         self.graph = graph
         self.evaluator: Evaluator = graph.evaluator
         self._tables: dict[str, set[str]] = {}
-        self._handed_on: dict[str, list[tuple[ir.Expr, Func]]] = {}
         self._ways: dict[tuple[int, int], list[Way]] = {}
 
     def ways(self, func: Func, op: int) -> list[Way]:
@@ -168,37 +168,40 @@ class EventPlaces:
                 found |= {word for arg in decorator.args for word in self._words(arg, func)} & EVENTS
         if not found:
             word = re.sub(r"[^a-z]", "", func.name.lower())
-            named = [event for name, event in _BY_WORD.items() if _is_named_after(word, name)]
-            if len(named) == 1:
-                found = set(named)
+            word = word.removeprefix("on").removeprefix("handle").removeprefix("on")
+            if len(word) > 8 and word in _BY_WORD:
+                found = {_BY_WORD[word]}
         return found
 
     def _registered(self, name: str) -> set[str]:
         """Return the events for which a handler of this name is registered, by a dict display or a call."""
-        if not self._handed_on:
-            self._collect_references()
         if name not in self._tables:
             self._tables[name] = set()
-            for value, func in self._handed_on.get(name, ()):
+            for value, func in self._handed_on(name):
                 self._read_table(value, func, name)
         return self._tables[name]
 
-    def _collect_references(self) -> None:
-        self._handed_on[""] = []
-        for module in list(self.graph.program.modules.values()):
-            if is_test(module):
-                continue
-            for cls in module.classes:
-                for entry in cls.ir.fields:
-                    if type(entry.value) is ir.DictNode:
-                        for handler in entry.value.values:
-                            place = (entry.value, module.functions[0])
-                            self._handed_on.setdefault(last_name(handler), []).append(place)
-            for func in module.functions:
-                for reference in func.references:
-                    whole = func.ir.ops[reference.op].value
-                    if whole is not None:
-                        self._handed_on.setdefault(last_name(reference.node), []).append((whole, func))
+    def _handed_on(self, name: str) -> Iterator[tuple[ir.Expr, Func]]:
+        """Yield the expressions in which something of a name is handed on as a value."""
+        for value, body in self._tables_of_classes:
+            if any(last_name(handler) == name for handler in value.values):
+                yield value, body
+        for func in self.graph.program.functions_with(name):
+            for reference in func.references if not is_test(func.module) else ():
+                whole = func.ir.ops[reference.op].value
+                if whole is not None and last_name(reference.node) == name:
+                    yield whole, func
+
+    @cached_property
+    def _tables_of_classes(self) -> list[tuple[ir.DictNode, Func]]:
+        return [
+            (entry.value, module.body)
+            for module in self.graph.program.modules.values()
+            if not is_test(module)
+            for cls in module.classes
+            for entry in cls.ir.fields
+            if type(entry.value) is ir.DictNode
+        ]
 
     def _read_table(self, value: ir.Expr, func: Func, name: str) -> None:
         for node in walk(value):
@@ -234,10 +237,6 @@ def asks_clock(node: ir.Expr) -> bool:
     if type(node) is not ir.Compare or not any(op in ("<", ">", "<=", ">=") for op in node.ops):
         return False
     return any(type(part) is ir.Call and last_name(part.func) in _CLOCKS for part in walk(node))
-
-
-def _is_named_after(word: str, event: str) -> bool:
-    return len(event) > 8 and word.removeprefix("on").removeprefix("handle").removeprefix("on") == event
 
 
 def _class_names() -> dict[str, str]:

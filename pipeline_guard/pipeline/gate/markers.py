@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.events import EventPlaces, Way
 from pipeline_guard.pipeline.gate.states import Change, Place, State, changes, matches
 from pipeline_guard.program.calls import CallGraph
-from pipeline_guard.program.code import Class, Func
+from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.values import Frame, Function, Instance
 
@@ -41,7 +41,9 @@ class Markers:
     def __init__(self, graph: CallGraph, events: EventPlaces) -> None:
         self.graph = graph
         self.events = events
-        self._index: dict[str, list[tuple[Func, int, Change]]] | None = None
+        self._index: dict[str, list[tuple[Func, int, Change]]] = {}
+        self._known: dict[tuple[int, int], list[Change]] = {}
+        self._by_func: dict[Func, dict[str, list[tuple[int, Change]]]] = {}
         self._effects: dict[tuple[int, int, int], list[tuple[Func, int, Change]]] = {}
         self._families: dict[tuple[Class, Class], bool] = {}
 
@@ -61,7 +63,7 @@ class Markers:
 
     def writes(self, marker: Marker) -> Iterator[Write]:
         """Yield the operations that write a marker anywhere in the program (constructors and dead code apart)."""
-        for func, op, change in self._by_name().get(marker.name, ()):
+        for func, op, change in self.written(marker.name):
             if func.is_dead(op) or func.name in _CONSTRUCTORS:
                 continue
             if self._is_same(marker, change.place, func):
@@ -71,16 +73,38 @@ class Markers:
         """Return how a marker starts, by its constructor or where the variable is made: idle or not."""
         return {
             matches(marker.idle, change.state)
-            for func, _, change in self._by_name().get(marker.name, ())
+            for func, _, change in self.written(marker.name)
             if (func.name in _CONSTRUCTORS or func is marker.scope) and self._is_same(marker, change.place, func)
         }
 
     def written(self, name: str) -> list[tuple[Func, int, Change]]:
         """Return every operation that writes a place of this name."""
-        return self._by_name().get(name, [])
+        if name not in self._index:
+            self._index[name] = [
+                (func, op, change)
+                for func in self.graph.program.functions_with(name)
+                if not is_test(func.module)
+                for op, change in self._changes_in(func).get(name, ())
+            ]
+        return self._index[name]
 
-    def names(self) -> Iterable[str]:
-        return self._by_name()
+    def _changes_in(self, func: Func) -> dict[str, list[tuple[int, Change]]]:
+        if func not in self._by_func:
+            found = self._by_func[func] = {}
+            for op in range(len(func.ir.ops)):
+                for change in self._changes(func, op):
+                    found.setdefault(change.place.name, []).append((op, change))
+        return self._by_func[func]
+
+    def names_in(self, module: Module) -> list[str]:
+        """Return what may be the names of places that a file writes, in a fixed order."""
+        return sorted(set().union(*(func.ir.words | func.ir.strings for func in module.functions)))
+
+    def _changes(self, func: Func, op: int) -> list[Change]:
+        key = (id(func), op)
+        if key not in self._known:
+            self._known[key] = list(changes(func, op))
+        return self._known[key]
 
     def effects(self, func: Func, op: int, marker: Marker, depth: int = EFFECT_DEPTH) -> Iterator[bool | None]:
         """Yield what an operation, or a function that it calls, does to a marker: True where it ends up idle."""
@@ -92,7 +116,7 @@ class Markers:
         key = (id(func), op, depth)
         if key not in self._effects:
             self._effects[key] = []  # recursion ends here
-            found = [(func, op, change) for change in changes(func, op)]
+            found = [(func, op, change) for change in self._changes(func, op)]
             if depth and func.calls_at.get(op):
                 for callee in self.callees(func, op):
                     for index in range(len(callee.ir.ops)):
@@ -120,18 +144,6 @@ class Markers:
         if scope is None or scope.index == 0:
             return ways
         return [way for way in ways if way.calls and scope in way.calls[0][0].enclosing()]
-
-    def _by_name(self) -> dict[str, list[tuple[Func, int, Change]]]:
-        if self._index is None:
-            self._index = {}
-            for module in list(self.graph.program.modules.values()):
-                if is_test(module):
-                    continue
-                for func in module.functions:
-                    for index in range(len(func.ir.ops)):
-                        for change in changes(func, index):
-                            self._index.setdefault(change.place.name, []).append((func, index, change))
-        return self._index
 
     def _is_same(self, marker: Marker, place: Place, func: Func) -> bool:
         if marker.name != place.name or marker.scope is not place.scope:

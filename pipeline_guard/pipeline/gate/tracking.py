@@ -82,18 +82,16 @@ class TrackingReader:
 
     def anywhere(self, trigger: Func) -> Tracking:
         """Return what follows ``response.created`` around a trigger that asks nothing."""
-        found: list[Marker] = []
-        for name in list(self.markers.names()):
-            named = name in self.asks.contract_names or self.asks.vocabulary.is_guard_name(name)
-            if not named:
-                continue
-            for func, _, change in self.markers.written(name):
-                own = func.owner_class is not None and func.owner_class is trigger.owner_class
-                if func.module is not trigger.module and not own:
-                    continue
-                marker = self.markers.marker(change.place, State("falsy"), func)
-                if marker not in found:
-                    found.append(marker)
+        writes = [
+            (func.index, op, position, func, change.place)
+            for name in self.markers.names_in(trigger.module)
+            if name in self.asks.contract_names or self.asks.vocabulary.is_guard_name(name)
+            for position, (func, op, change) in enumerate(self.markers.written(name))
+            if func.module is trigger.module
+        ]
+        writes.sort(key=lambda write: write[:3])
+        markers = [self.markers.marker(place, State("falsy"), func) for _, _, _, func, place in writes]
+        found = list(dict.fromkeys(markers))
         following = [marker for marker in found if self._follows_created(marker)]
         return self.read(following, trigger)
 

@@ -65,18 +65,21 @@ class ProtocolReader:
         """Say whether it is known that the lane talks to OpenAI itself, not to a server that speaks like it."""
         if any(hop.sink is not None and hop.sink.note.startswith("openai-sdk") for hop in group.hops):
             return True
-        return any(address in text for text in around.words for address in self.names.address)
+        return bool(around.texts_with(self.names.address))
 
     def _may_be_preview(self, around: Surroundings) -> bool:
         """Say whether the lane may talk to Azure, whose preview API versions need the names of the beta."""
-        texts = [*around.words, *around.imported, *_attribute_names(around)]
-        return any(sign in text.lower() for text in texts for sign in self.names.preview)
+        names = "\n".join({*around.imported, *_attribute_names(around)}).lower()
+        return any(sign in names for sign in self.names.preview) or bool(
+            around.texts_with(self.names.preview, any_case=True)
+        )
 
     def _headers(self, around: Surroundings) -> Iterator[_Name]:
-        for text, words in around.words.items():
-            if self.names.header in text:
-                what = f"the header OpenAI-Beta: {self.names.header}"
-                yield from (self._at(0, what, word) for word in words if self._counts(word, around, _PROTOCOLS))
+        what = f"the header OpenAI-Beta: {self.names.header}"
+        for text in around.texts_with([self.names.header]):
+            yield from (
+                self._at(0, what, word) for word in around.words(text) if self._counts(word, around, _PROTOCOLS)
+            )
 
     def _clients(self, around: Surroundings) -> Iterator[_Name]:
         for module in around.modules:
@@ -129,9 +132,9 @@ class ProtocolReader:
 
     def _events(self, around: Surroundings) -> Iterator[_Name]:
         for old, new in self.names.renamed.items():
-            if new in around.words:
+            if around.words(new):
                 continue  # both are understood
-            for word in around.words.get(old, ()):
+            for word in around.words(old):
                 # Elsewhere only what has a name of its own: a function there may serve another lane.
                 own = word.func.module in around.modules or word.func.index == 0
                 # What is made here goes to somebody else, a browser: the client makes no such event.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ class Surroundings:
         self.evidence = evidence
         own = [hop.func.module for hop in group.hops] + [config.func.module for config in group.configs]
         self.modules = list(dict.fromkeys(own))
+        self._words: dict[Func, list[Word]] = {}
 
     @cached_property
     def near(self) -> list[Module]:
@@ -63,20 +64,43 @@ class Surroundings:
             if rel is not None and rel in self.program.modules:
                 yield self.program.modules[rel]
 
-    @cached_property
-    def words(self) -> dict[str, list[Word]]:
-        """Text → the places of that string constant in code that runs, in the lane's files and those near them."""
-        found: dict[str, list[Word]] = {}
+    def texts_with(self, parts: Iterable[str], *, any_case: bool = False) -> list[str]:
+        """Return the string constants that hold one of several parts, in code that runs, here and in files near."""
+        everything = "\0".join(self._texts)
+        everything = everything.lower() if any_case else everything
+        wanted = [part for part in parts if part in everything]
+        if not wanted:
+            return []
+        held: set[str] = set()
+        for part in wanted:
+            held.update(text for text in self._texts if part in (text.lower() if any_case else text))
+        return [text for text in sorted(held) if self.words(text)]
+
+    def words(self, text: str) -> list[Word]:
+        """Return the places of a string constant in code that runs, in the lane's files and those near them."""
+        if text not in self._texts:
+            return []
+        found: list[Word] = []
         for module in self.near:
             for func in module.functions:
-                for word in _words_of(func):
-                    found.setdefault(word.text, []).append(word)
+                if text in func.ir.strings:
+                    found += [word for word in self._words_of(func) if word.text == text]
             for cls in module.classes:
-                for field in cls.ir.fields:
-                    for text, built in _strings(field.value) if field.value is not None else ():
-                        word = Word(text, built, cls.scope, None, field.line, field.line)
-                        found.setdefault(text, []).append(word)
+                for field in cls.ir.fields if text in cls.scope.ir.strings else ():
+                    for here, built in _strings(field.value) if field.value is not None else ():
+                        if here == text:
+                            found.append(Word(text, built, cls.scope, None, field.line, field.line))
         return found
+
+    def _words_of(self, func: Func) -> list[Word]:
+        if func not in self._words:
+            self._words[func] = list(_words_of(func))
+        return self._words[func]
+
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        """The string constants of the files here and near, those in code that is dead among them."""
+        return frozenset().union(*(func.ir.strings for module in self.near for func in module.functions))
 
     @cached_property
     def imported(self) -> frozenset[str]:
