@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -68,6 +67,7 @@ class Config:
     ``select`` and ``ignore`` hold rule ids or prefixes of ids ("PG2"); an empty ``select`` means every rule.
     ``exclude`` and all other patterns are gitignore-style and relative to ``base``, the folder of the configuration
     file; so are ``paths``, the files and folders to report on when the command line names none.
+    ``baseline`` is the file that a check compares with when the command line names nothing else.
     ``sinks`` are raw tables: whoever uses them checks them.  Findings below ``fail_on`` are reported and do not set the
     exit code.
     """
@@ -84,6 +84,7 @@ class Config:
     sinks: tuple[Mapping[str, Any], ...] = ()
     apps: tuple[App, ...] = ()
     per_path: tuple[PathSettings, ...] = ()
+    baseline: Path | None = None
     source: Path | None = None
 
     @property
@@ -191,6 +192,8 @@ def parse_selectors(text: str, option: str) -> tuple[str, ...]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known word, or nothing when none is near."""
+    import difflib
+
     near = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

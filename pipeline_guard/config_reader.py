@@ -54,6 +54,7 @@ class Reader:
             "per-path": self.per_path,
             "vocabulary": self.vocabulary_files,
             "sink": self.sinks,
+            "baseline": self.file,
         }
         renamed = {
             "app": "apps",
@@ -143,6 +144,13 @@ class Reader:
         if not isinstance(value, str) or not value.strip():
             self.fail(key, "must be a name in quotes")
         return value.strip()
+
+    def file(self, key: Key, value: Any) -> Path:
+        """Return a file that need not be there yet, by its way from the configuration file."""
+        path = self.path.parent / self.name(key, value)
+        if path.is_dir():
+            self.fail(key, f"{value!r} is a folder; name a file, relative to the configuration file")
+        return path
 
     def one_of(self, key: Key, value: Any, allowed: tuple[_Word, ...]) -> _Word:
         if value not in allowed:

@@ -16,6 +16,7 @@ from pipeline_guard import engine_vocabulary, hygiene_vocabulary
 from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.hygiene_vocabulary import HygieneWords
+from pipeline_guard.service_vocabulary import SERVICE_KEYS, Answering, read_answering
 from pipeline_guard.toml_files import TomlError, read_toml
 
 _KINDS = ("audio_send", "response_create", "response_cancel", "audio_commit", "auto_response")
@@ -48,6 +49,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "switch": frozenset({"words", "unless"}),
     "keep": frozenset({"methods"}),
     "brain": frozenset({"methods"}),
+    "service": SERVICE_KEYS,
     **hygiene_vocabulary.KEYS,
 }
 
@@ -183,6 +185,7 @@ class Vocabulary:
     keeps: set[str] = field(default_factory=set)
     brains: set[str] = field(default_factory=set)
     hygiene: HygieneWords = field(default_factory=HygieneWords)
+    services: list[tuple[Connection, Answering]] = field(default_factory=list)
     _guards: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
@@ -216,6 +219,7 @@ class Vocabulary:
     def literals(self) -> tuple[bytes, ...]:
         """Byte strings of which a file that holds a sink itself must contain at least one."""
         words = set(self.session_words) | self.engines.words
+        words |= {call.method for _, answering in self.services for call in answering.calls if "_" in call.method}
         words |= {f"<{verb.element}" for verb in self.verbs_of_twiml} | self.twiml_names
         # Whoever holds a longer word holds the shorter one in it.
         kept: list[str] = []
@@ -262,13 +266,10 @@ class Vocabulary:
             SdkCall(call["method"], _kind(call), call.get("keyword"), call.get("content"), call.get("gated", False))
             for call in entry.get("calls", ())
         )
-        self.connections.append(
-            Connection(
-                entry["name"], entry.get("provider", "openai"), _patterns(entry.get("paths", ())),
-                frozenset(entry.get("names", ())), calls,
-                tuple(entry.get("modules", ())), tuple(entry.get("receivers", ())),
-            )
-        )  # fmt: skip
+        self.connections.append(_connection(entry, entry.get("provider", "openai"), calls))
+
+    def _add_service(self, entry: Mapping[str, Any]) -> None:
+        self.services.append((_connection(entry, entry["name"], ()), read_answering(entry)))
 
     def _add_wrapper(self, entry: Mapping[str, Any]) -> None:
         self.wrappers[entry["class"]] = entry["keyword"]
@@ -390,6 +391,13 @@ class Vocabulary:
     def provider_of(self, url: str) -> str | None:
         """Return the service that an address belongs to, or None when no part of it is known."""
         return next((name for name, hosts in self.providers if any(host in url for host in hosts)), None)
+
+
+def _connection(entry: Mapping[str, Any], provider: str, calls: tuple[SdkCall, ...]) -> Connection:
+    return Connection(
+        entry["name"], provider, _patterns(entry.get("paths", ())), frozenset(entry.get("names", ())), calls,
+        tuple(entry.get("modules", ())), tuple(entry.get("receivers", ())),
+    )  # fmt: skip
 
 
 def _kind(entry: Mapping[str, Any]) -> str:

@@ -78,12 +78,17 @@ def call(form: str, seed: int) -> None:
             "turns": outcome.turns,
             "responses": outcome.responses,
             "errors": outcome.errors,
-            "checks": [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in outcome.checks],
+            "checks": [
+                {"name": c.name, "passed": c.passed, "shown": c.shown, "detail": c.detail} for c in outcome.checks
+            ],
+            "reasons": [{"code": r.code, "text": r.text, "at": r.at} for r in outcome.reasons],
         }
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         for c in outcome.checks:
-            click.echo(f"{'pass' if c.passed else 'FAIL'}  {c.name}: {c.detail}")
+            click.echo(f"{('pass' if c.passed else 'FAIL') if c.shown else '?':4}  {c.name}: {c.detail}")
+            for reason in c.reasons:
+                click.echo(f"      {reason}")
     sys.exit(0 if outcome.passed else 1)
 
 

@@ -72,6 +72,7 @@ class CallSession:
         self.user_has_spoken = False
         self.outcome: str | None = None
         self._owed: str | None = None
+        self._cut_short: str | None = None  # a response whose last item ended incomplete
         self._connected = asyncio.Event()
         self._replayed = asyncio.Event()
         self._session_began = self._requested_at = 0.0
@@ -253,7 +254,7 @@ class CallSession:
 
     async def _on_event(self, event: ServerEvent) -> None:
         if event.response_id:
-            self.gate.handle(ev.Progress(event.response_id), self._now())
+            await self._on_progress(event)
         if event.type == "response.output_audio.delta":
             if self.gate.may_play(event.response_id):
                 await self._play(event)
@@ -269,6 +270,16 @@ class CallSession:
             await self._on_error(event)
         else:
             await self._on_caller_event(event)
+
+    async def _on_progress(self, event: ServerEvent) -> None:
+        """A response is alive; where its response.created was lost, it is what the request that is open has become."""
+        response_id = event.response_id
+        if event.type == "response.output_item.done" and event.item is not None and event.item.status == "incomplete":
+            self._cut_short = response_id
+        if self.gate.phase is Phase.REQUESTED and response_id not in self.gate.finished:
+            self.log.write("response.created", response=response_id, trigger_id=self.gate.pending_response, late=True)
+            await self._tell_gate(ev.Created(response_id, self.gate.pending_response))
+        self.gate.handle(ev.Progress(response_id), self._now())
 
     async def _on_response(self, event: ServerEvent) -> None:
         response = event.response
@@ -325,7 +336,12 @@ class CallSession:
         self.log.write("error", code=error.known_code, event_id=error.event_id)
         if error.known_code == "session_expired":
             raise ConnectionLost("the session has expired")
+        active, wanted = self.gate.active_response_id, not self.gate.unwanted
         await self._tell_gate(ev.Error(error.known_code, error.event_id, error.response_id))
+        if active is not None and active == self._cut_short and wanted and self.gate.phase is Phase.IDLE:
+            # It failed, and the response.done that said so was lost: what it was to answer is owed again.
+            self.gate.owe("retry")
+            self._owed = "retry"
 
     # -- to the caller, and the end
 

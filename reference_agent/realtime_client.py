@@ -42,6 +42,7 @@ class Output(msgspec.Struct):
     """An item that a response wrote."""
 
     id: str = ""
+    status: str = ""
     type: str = ""
     call_id: str = ""
     name: str = ""

@@ -35,10 +35,14 @@ class Bridge:
         leaves_turn: int = 0,
         nudges: bool = False,
         foreign_message: bool = False,
+        silence_ms: int = 500,
+        setting: tuple[str, object] | None = None,
+        greets: bool = True,
     ) -> None:
         self.url = url
         self.sends, self.transcode, self.leaves_turn = sends, transcode, leaves_turn
         self.creates_per_turn, self.nudges, self.foreign_message = creates_per_turn, nudges, foreign_message
+        self.silence_ms, self.setting, self.greets = silence_ms, setting, greets
         self.active = self.dirty = False
         self.turns = 0
 
@@ -46,6 +50,9 @@ class Bridge:
         headers = {"Authorization": "Bearer sk-test"}
         async with connect(self.url + "?model=gpt-realtime-2.1", additional_headers=headers) as self.ai:
             session = json.loads(json.dumps(PCMU))
+            session["audio"]["input"]["turn_detection"]["silence_duration_ms"] = self.silence_ms
+            if self.setting is not None:
+                session[self.setting[0]] = self.setting[1]
             if self.transcode:
                 for direction in session["audio"].values():
                     direction["format"] = {"type": "audio/pcm", "rate": 24000}
@@ -89,7 +96,9 @@ class Bridge:
             event = json.loads(message)
             kind = event["type"]
             self.turns += kind == "input_audio_buffer.committed"
-            if kind == "session.updated" or (kind == "input_audio_buffer.committed" and self.turns != self.leaves_turn):
+            if (kind == "session.updated" and self.greets) or (
+                kind == "input_audio_buffer.committed" and self.turns != self.leaves_turn
+            ):
                 await self.trigger()
             elif kind == "input_audio_buffer.speech_started":
                 await line.clear()

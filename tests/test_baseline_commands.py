@@ -261,3 +261,75 @@ def test_without_git_a_baseline_works_and_a_revision_does_not(
     result = run("check", "--since", "HEAD")
     assert result.code == 2
     assert "no git repository" in result.err
+
+
+SETTINGS = '[tool.pipeline-guard]\nbaseline = "known.json"\n'
+
+
+def test_a_baseline_in_the_settings_makes_a_plain_check_the_ratchet(project: Path, run: Runner) -> None:
+    (project / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    assert run("baseline").code == 0
+    assert (project / "known.json").is_file()
+    known = run("check", "--format", "json")
+    assert known.code == 0
+    assert json.loads(known.out)["findings"] == []
+    write(project, {"app.py": WORSE})
+    assert run("check", "-q").code == 1
+
+
+def test_the_settings_baseline_counts_from_the_settings(
+    project: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    assert run("baseline").code == 0
+    (project / "docs").mkdir()
+    monkeypatch.chdir(project / "docs")
+    assert run("check", "..").code == 0
+    assert "known.json" in run("check", "..").out
+
+
+def test_the_command_line_says_more_than_the_settings_baseline(project: Path, run: Runner) -> None:
+    (project / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    assert run("baseline").code == 0
+    everything = run("check", "--no-baseline", "--format", "json")
+    assert everything.code == 1
+    assert len(json.loads(everything.out)["findings"]) == len(
+        json.loads((project / "known.json").read_bytes())["findings"]
+    )
+    commit(project, "recorded")
+    write(project, {"app.py": WORSE})
+    assert len(run("check", "--since", "HEAD", "-q").out.splitlines()) == 1  # what is new since the commit
+    assert run("check", "--no-baseline", "--since", "HEAD").code == 2
+
+
+def test_a_settings_baseline_that_is_not_there_is_one_sentence(project: Path, run: Runner) -> None:
+    (project / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    result = run("check")
+    assert (result.code, result.out) == (2, "")
+    assert "known.json, which does not exist; record it with 'pipeline-guard baseline'" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [("3", "must be a name in quotes"), ('""', "must be a name in quotes"), ('"."', "is a folder")],
+)
+def test_a_settings_baseline_of_the_wrong_kind_is_named_with_its_line(
+    value: str, complaint: str, project: Path, run: Runner
+) -> None:
+    (project / "pyproject.toml").write_text(f"[tool.pipeline-guard]\nbaseline = {value}\n", encoding="utf-8")
+    result = run("check")
+    assert result.code == 2
+    assert "pyproject.toml:2: tool.pipeline-guard.baseline: " in result.err
+    assert complaint in result.err
+
+
+def test_a_baseline_of_the_project_is_not_held_against_one_folder_of_it(project: Path, run: Runner) -> None:
+    write(project, {"server/app.py": APP})
+    (project / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    assert run("baseline").code == 0
+    result = run("check", "server")
+    assert result.code == 2
+    assert "known.json: was recorded for" in result.err
+    assert "--no-baseline" in result.err
+    assert run("check", "server", "--no-baseline").code == 1

@@ -455,9 +455,7 @@ def test_frames_of_another_form_are_refused(tmp_path: Path) -> None:
     assert "b64encode(pcm)" in text_of(outcome)
 
 
-def test_a_client_that_commits_the_audio_itself_gets_no_queue(tmp_path: Path) -> None:
-    """Frames that wait in the queue would reach the server behind the commit, as part of the next turn."""
-    manual = """
+MANUAL = """
 import json
 
 import websockets
@@ -474,12 +472,106 @@ async def media(phone: WebSocket):
             if frame["event"] == "media":
                 await ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": frame["media"]["payload"]}))
             elif frame["event"] == "dtmf":
-                await ws.send(json.dumps({"type": "input_audio_buffer.commit"}))
+                await COMMIT
 """
-    outcome = fixed(tmp_path, {"app.py": manual})
+COMMIT = 'ws.send(json.dumps({"type": "input_audio_buffer.commit"}))'
+
+
+def test_a_commit_waits_for_the_frames_before_it(tmp_path: Path) -> None:
+    """Frames that wait in the queue would reach the server behind the commit, as part of the next turn."""
+    after = text_of(fixed(tmp_path, {"app.py": MANUAL.replace("COMMIT", COMMIT)}))
+    wait = "await asyncio.wait_for(realtime_audio_in_queue.join(), 2)"
+    assert after.index(wait) < after.index(f"await {COMMIT}")
+    assert after.count("task_done()") == 2  # of a frame that was sent, and of one that a full queue costs
+
+
+def test_a_commit_where_the_queue_is_not_at_hand_refuses_it(tmp_path: Path) -> None:
+    other = f"\n\nasync def commit(ws):\n    await {COMMIT}\n"
+    outcome = fixed(tmp_path, {"app.py": MANUAL.replace("COMMIT", "commit(ws)") + other})
     refusal = next(each for each in outcome.refused if each.rule == "PG102")
-    assert "commits the audio itself (app.py:17)" in refusal.why
+    assert "commits the audio itself (app.py:21)" in refusal.why
     assert "realtime_audio_in_queue" not in text_of(outcome)
+
+
+def test_a_commit_that_nothing_calls_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    other = f"\n\nasync def commit(ws):\n    await {COMMIT}\n"
+    after = text_of(fixed(tmp_path, {"app.py": MANUAL.replace("await COMMIT", "pass") + other}))
+    assert "realtime_audio_in_queue.put_nowait(" in after
+
+
+AGENTS_SDK = """
+import base64
+
+from agents.realtime import RealtimeAgent, RealtimeRunner
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+agent = RealtimeAgent(name="desk", instructions="Be brief.")
+
+
+class Calls:
+    def __init__(self):
+        self.sessions = {}
+
+    async def open(self, call_id):
+        self.sessions[call_id] = await RealtimeRunner(agent).run()
+        await self.sessions[call_id].__aenter__()
+
+    async def send_audio(self, call_id, audio):
+        await self.sessions[call_id].send_audio(audio)
+
+
+calls = Calls()
+
+
+@app.websocket("/media")
+async def media(phone: WebSocket, call_id: str):
+    await phone.accept()
+    await calls.open(call_id)
+    async for frame in phone.iter_json():
+        if frame["event"] == "media":
+            await calls.send_audio(call_id, base64.b64decode(frame["media"]["payload"]))
+"""
+
+
+def test_the_frame_is_told_from_what_else_a_wrapper_takes(tmp_path: Path) -> None:
+    """The Agents SDK takes bytes, and the loop goes on naming the call that they belong to."""
+    after = text_of(fixed(tmp_path, {"app.py": AGENTS_SDK}))
+    assert 'realtime_audio_in_queue.put_nowait(base64.b64decode(frame["media"]["payload"]))' in after
+    assert "await calls.send_audio(call_id, payload)" in after
+
+
+def test_a_method_that_is_given_the_socket_keeps_queue_and_loop_to_itself(tmp_path: Path) -> None:
+    given = """
+import json
+
+import websockets
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+
+
+class Bridge:
+    def __init__(self):
+        self.frames = 0
+
+    async def listen(self, phone, ws):
+        async for frame in phone.iter_json():
+            if frame["event"] == "media":
+                self.frames += 1
+                await ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": frame["media"]["payload"]}))
+
+
+@app.websocket("/media")
+async def media(phone: WebSocket):
+    await phone.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as ws:
+        await Bridge().listen(phone, ws)
+"""
+    after = text_of(fixed(tmp_path, {"app.py": given}))
+    assert "self.realtime_audio_in_queue" not in after
+    assert '        realtime_audio_in_queue.put_nowait(frame["media"]["payload"])' in after
+    assert "        async def audio_sender_loop():" in after
 
 
 def test_an_error_that_is_logged_and_passed_over_still_ends_the_wait_for_its_response(tmp_path: Path) -> None:

@@ -292,6 +292,21 @@ def test_an_agent_that_hangs_up_ends_the_call() -> None:
     assert [event["event"] for event in line.seen if event["event"] == "stop"] == []
 
 
+def test_an_agent_that_crashes_ends_the_call_and_it_is_noted() -> None:
+    async def crash(line: Line) -> None:
+        async for event in line:
+            if event["event"] == "media":
+                line.socket.transport.abort()
+                return
+
+    async def patient(phone: Phone) -> None:
+        await phone.pause(100)
+
+    made, _ = call(crash, patient)
+    assert [entry.event["code"] for entry in made.record.of("disconnected")] == [1006]
+    assert made.record.of("hang-up") == []
+
+
 def test_a_second_socket_has_the_same_call_and_the_same_audio() -> None:
     streams: list[Line] = []
 
@@ -466,3 +481,27 @@ def test_twiml_before_and_after_the_stream_is_noted() -> None:
                 assert [v.name for v in made.verbs] == ["Say", "Pause", "Connect/Stream", "Redirect", "Say", "Hangup"]
 
     virtual_time.run(main())
+
+
+def test_a_forked_stream_listens_beside_the_one_that_holds_the_call() -> None:
+    streams: dict[str, Line] = {}
+
+    async def collect(line: Line) -> None:
+        async for event in line:
+            if event["event"] == "start":
+                streams[event["start"]["customParameters"].get("name", "")] = line
+                await line.play(TONE)
+
+    async def main() -> TwilioCall:
+        async with agent(collect) as media_url:
+            url = media_url.replace("ws://", "wss://")
+            fork = f"<Start><Stream url='{url}'><Parameter name='name' value='fork'/></Stream></Start>"
+            async with web({"/voice": twiml(media_url, fork)}) as application:
+                return await TwilioCall(application.url + "/voice", lambda phone: phone.pause(2)).run()
+
+    made = virtual_time.run(main())
+    held, fork = ([e for e in streams[name].seen if e["event"] == "media"] for name in ("", "fork"))
+    assert len(held) == len(fork) > 90
+    assert [event["media"]["payload"] for event in held] == [event["media"]["payload"] for event in fork]
+    assert [violation.code for violation in made.violations] == [31924]
+    assert "only listens" in made.violations[0].text

@@ -105,6 +105,7 @@ class TwilioCall:
     ``was_cut`` says that a fault ended the call in the middle.
     ``public_host`` is the host that the world knows the agent by: it stands in the Host header and in what is signed.
     The connections themselves go to the host and port of ``webhook`` (or ``stream_url``), in plain text on loopback.
+    ``any_host`` takes every public host of a media stream for the agent's: where the agent alone is under test.
     """
 
     webhook: str | None
@@ -112,6 +113,8 @@ class TwilioCall:
     stream_url: str | None = None
     auth_token: str | None = None
     public_host: str | None = None
+    any_host: bool = False
+    account_sid: str = ""
     call_from: str = "+972501234567"
     call_to: str = "+97231234567"
     status_callback: str | None = None
@@ -123,6 +126,7 @@ class TwilioCall:
     ledger: FrameLedger = field(default_factory=FrameLedger)
     record: Record = field(default_factory=Record)
     clock: Callable[[], float] | None = None
+    turn_silence: Callable[[], float] = lambda: 0.5
     legs: list[Leg] = field(default_factory=list)
     verbs: list[Verb] = field(default_factory=list)
     frames_sent: int = 0
@@ -130,7 +134,8 @@ class TwilioCall:
 
     def __post_init__(self) -> None:
         ids = Ids(self.seed)
-        self.account_sid, self.call_sid = (ids.new(prefix).replace("_", "") for prefix in ("AC", "CA"))
+        made, self.call_sid = (ids.new(prefix).replace("_", "") for prefix in ("AC", "CA"))
+        self.account_sid = self.account_sid or made
         self._ids = ids
         self._chance = random.Random(self.seed)
         self.track = CallerTrack(self.seed)
@@ -212,7 +217,11 @@ class TwilioCall:
                 self.record.add(self.now, "twilio", 0, "note", f"<{verb.name}>", {**verb.attributes, "text": verb.text})
                 if verb.name in ("Connect/Stream", "Start/Stream"):
                     stream_url(verb)
-                    if not self._streams_gone:
+                    later = verbs[verbs.index(verb) + 1 :]
+                    if verb.name == "Start/Stream" and any(other.name == "Connect/Stream" for other in later):
+                        # <Start> goes on to the next verb at once: its stream listens beside the one to come.
+                        await self._open(verb, second=False)
+                    elif not self._streams_gone:
                         await self._stream(verb)
                 elif verb.name == "Redirect":
                     await self._follow(verb.text)
@@ -230,9 +239,10 @@ class TwilioCall:
 
     async def _stream(self, verb: Verb) -> None:
         """Open a stream and hold the call on it until one of the two sides ends it."""
+        forks = [leg for leg in self.legs if not leg.ended]
         first = await self._open(verb, second=False)
         caller = asyncio.create_task(self._caller())
-        readers = [asyncio.create_task(self._read(first))]
+        readers = [asyncio.create_task(self._read(leg)) for leg in (first, *forks)]
         frames = asyncio.create_task(self._frames(readers))
         try:
             await asyncio.wait([caller, readers[0], frames], return_when=asyncio.FIRST_COMPLETED)
@@ -293,7 +303,7 @@ class TwilioCall:
         if self.webhook is None:
             return public, parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
         local = f"ws://{parts.netloc}{parts.path or '/'}"
-        if parts.netloc == self.public_host:
+        if parts.netloc == self.public_host or (self.any_host and "." in (parts.hostname or "").strip("0123456789.")):
             return local, self._local.hostname, self._local.port or 80
         if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise CallFailed(
@@ -309,23 +319,23 @@ class TwilioCall:
         await self.webhooks.stream_event(leg.verb, leg.stream.identity, "stream-stopped")
 
     async def _read(self, leg: Leg) -> None:
-        async for message in leg.socket:
-            now = self.now
-            event = leg.stream.receive(message, now)
-            self.record.add(
-                now,
-                "twilio",
-                leg.number,
-                "received",
-                str(event.get("event", "unreadable")),
-                _shown(event),
-                _size(event),
-            )
-            await self._send_marks(leg)
-            if self._slow_until > now:
-                await asyncio.sleep((self._slow_until - now) / self.speed)
+        from websockets.exceptions import ConnectionClosed
+
+        # An agent that crashes closes as well, only not politely.
+        with contextlib.suppress(ConnectionClosed):
+            async for message in leg.socket:
+                await self._take_in(leg, message)
         leg.ended = True
         self.record.add(self.now, "twilio", leg.number, "note", "disconnected", {"code": leg.socket.close_code})
+
+    async def _take_in(self, leg: Leg, message: str | bytes) -> None:
+        now = self.now
+        event = leg.stream.receive(message, now)
+        kind = str(event.get("event", "unreadable"))
+        self.record.add(now, "twilio", leg.number, "received", kind, _shown(event), _size(event))
+        await self._send_marks(leg)
+        if self._slow_until > now:
+            await asyncio.sleep((self._slow_until - now) / self.speed)
 
     async def _send_marks(self, leg: Leg) -> None:
         leg.stream.tick(self.now)

@@ -25,15 +25,15 @@ DEFAULT_FILE = Path("pipeline-guard-baseline.json")
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="Where the baseline is, or is to be.",
+    help=f"Where the baseline is, or is to be.  [default: the settings' baseline, else {DEFAULT_FILE}]",
 )
 @click.option("--update", is_flag=True, help="Take out what is mended and add nothing.")
 @config_option
 @no_cache_option
 @no_color_option
-def command(path: Path, file: Path, update: bool, config_file: Path | None, no_cache: bool, no_color: bool) -> int:
+def command(
+    path: Path, file: Path | None, update: bool, config_file: Path | None, no_cache: bool, no_color: bool
+) -> int:
     """Record the findings of the backend in PATH and the state of its pipeline.
 
     'pipeline-guard check --baseline FILE' then reports what is added to that, and what is lost. To let one more finding
@@ -51,6 +51,7 @@ def command(path: Path, file: Path, update: bool, config_file: Path | None, no_c
     if target.focus:
         raise UserError(f"{path}: is one file of a project; a baseline is of the whole, name the project's folder")
     config = settings_for(target, config_file)
+    file = file or _default_file(config)
     before = read_baseline(file) if update or file.exists() else None
     checked = check_tree(target, config, show_progress=True, use_cache=not no_cache)
     refuse_unreadable(checked)
@@ -61,6 +62,12 @@ def command(path: Path, file: Path, update: bool, config_file: Path | None, no_c
     deliver(to_text(baseline), file, "the baseline")
     baseline_text.render(baseline, before, make_console(no_color=no_color), refused=refused)
     return 0
+
+
+def _default_file(config: Config) -> Path:
+    import os
+
+    return Path(os.path.relpath(config.baseline)) if config.baseline is not None else DEFAULT_FILE
 
 
 def _shrunk(before: Baseline, checked: Checked, config: Config) -> tuple[Baseline, int]:

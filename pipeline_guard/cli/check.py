@@ -13,7 +13,7 @@ from pipeline_guard.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline_guard.cli.target import Target
-    from pipeline_guard.config import SeverityName
+    from pipeline_guard.config import Config, SeverityName
     from pipeline_guard.findings import Finding
     from pipeline_guard.pipeline.model import PipelineMap
     from pipeline_guard.ratchet.compared import Compared
@@ -57,8 +57,9 @@ FORMATS = ("text", "json", "concise", "sarif", "github", "gitlab", "junit", "mar
     "baseline_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Report only what is added to, or lost since, the baseline in FILE.",
+    help="Report only what is added to, or lost since, the baseline in FILE.  [default: the one in the settings]",
 )
+@click.option("--no-baseline", is_flag=True, help="Report everything, also where the settings name a baseline.")
 @click.option("--since", metavar="REV", help="Report only what is added, or lost, since a commit.")
 @click.option("--fail-on-stale", is_flag=True, help="Fail as well where the baseline knows more than there is.")
 @click.option("--full", is_flag=True, help="Tell every finding with its code and path, also the many of one rule.")
@@ -75,6 +76,7 @@ def command(
     group_by: str,
     fail_on: SeverityName | None,
     baseline_file: Path | None,
+    no_baseline: bool,
     since: str | None,
     fail_on_stale: bool,
     full: bool,
@@ -93,10 +95,12 @@ def command(
     from pipeline_guard.cli.run import build_map, find_problems, refuse_unmet_declarations, settings_for
     from pipeline_guard.cli.target import resolve_target
 
-    if baseline_file is not None and since is not None:
-        raise UserError("--baseline and --since both say what to compare with; use one of them")
+    if sum((baseline_file is not None, since is not None, no_baseline)) > 1:
+        raise UserError("--baseline, --since and --no-baseline say what to compare with; use one of them")
     target = resolve_target(paths, "check", config_file)
     config = settings_for(target, config_file, select, ignore, fail_on)
+    if since is None and baseline_file is None and not no_baseline:
+        baseline_file = _declared_baseline(config)
     compares = baseline_file is not None or since is not None
     # What is compared with an earlier state is all that listens and speaks, not what is judged alone.
     pipeline_map = build_map(target, config, show_progress=not quiet, use_cache=not no_cache, to_judge=not compares)
@@ -127,6 +131,7 @@ def command(
                 "--ignore": ignore,
                 "--config": config_file,
                 "--baseline": baseline_file,
+                "--no-baseline": no_baseline,
                 "--since": since,
             }
             report = render(
@@ -145,6 +150,21 @@ def command(
         return 1
     refuse_unmet_declarations(pipeline_map, config)
     return 0
+
+
+def _declared_baseline(config: Config) -> Path | None:
+    """Return the baseline that the settings name, by its way from the current folder; refuse one that is not there."""
+    import os
+
+    if config.baseline is None:
+        return None
+    file = Path(os.path.relpath(config.baseline))
+    if not file.exists():
+        raise UserError(
+            f"{config.source}: the settings name the baseline {file}, which does not exist; record it with "
+            "'pipeline-guard baseline' and commit it, or take 'baseline' out of the settings"
+        )
+    return file
 
 
 class Show(NamedTuple):
@@ -189,12 +209,14 @@ def _text(show: Show, *, quiet: bool) -> str:
     return stream.getvalue()
 
 
-def _command_line(target: Target, options: Mapping[str, str | Path | None]) -> str:
+def _command_line(target: Target, options: Mapping[str, str | Path | bool | None]) -> str:
     """Return the command that checks the same again, as run in the target's root."""
     import shlex
 
     words = ["pipeline-guard", "check", *(target.focus or (".",))]
     for name, value in options.items():
-        if value:
+        if value is True:
+            words.append(name)
+        elif value:
             words += [name, str(value.absolute() if isinstance(value, Path) else value)]
     return shlex.join(words)

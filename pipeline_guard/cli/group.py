@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "explain": "pipeline_guard.cli.explain",
     "init": "pipeline_guard.cli.init",
     "demo": "pipeline_guard.cli.demo",
+    "certify": "pipeline_guard.cli.certify",
     "simulate": "pipeline_guard.cli.simulate",
     "audit-log": "pipeline_guard.cli.audit_log",
     "completion": "pipeline_guard.cli.completion",

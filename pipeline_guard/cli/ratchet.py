@@ -68,6 +68,7 @@ def compare(
     update = None
     if baseline_file is not None:
         baseline, name = read_baseline(baseline_file), str(baseline_file)
+        _refuse_other_root(baseline, name, target, config)
         update = shlex.join(["pipeline-guard", "baseline", "--update", "--output", name, os.path.relpath(target.root)])
     else:
         assert revision is not None
@@ -78,6 +79,18 @@ def compare(
     suppressed = [finding for finding in findings if finding.suppressed and target.reports_on(finding.path)]
     stale = tuple(comparison.stale) if baseline_file is not None else ()
     return [*comparison.new, *suppressed], Compared(name, len(comparison.known), stale, update)
+
+
+def _refuse_other_root(baseline: Baseline, name: str, target: Target, config: Config) -> None:
+    """Refuse a baseline of the whole project for one folder of it: everything there would be new."""
+    paths = sorted({*(known.path for known in baseline.findings), *(mark.path for mark in baseline.sites)})
+    if not paths or config.base is None or any((target.root / path).exists() for path in paths):
+        return
+    if any((config.base / path).exists() for path in paths):
+        raise UserError(
+            f"{name}: was recorded for {config.base} ({paths[0]} and others lie below it), not for {target.root}; "
+            "check that folder, or leave the baseline aside with --no-baseline"
+        )
 
 
 def _baseline_of(repository: Repository, commit: str, target: Target, config: Config) -> Baseline:

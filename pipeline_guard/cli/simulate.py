@@ -164,7 +164,7 @@ def simulate_twilio(
     """
     import asyncio
 
-    from pipeline_guard.certify.contract_call import caller
+    from pipeline_guard.certify.callers import patient
     from pipeline_guard.certify.faults import parse_fault
     from pipeline_guard.certify.requirements import require_websockets
     from pipeline_guard.certify.twilio.errors import CallFailed
@@ -179,7 +179,7 @@ def simulate_twilio(
     console = make_console(no_color=no_color)
     call = TwilioCall(
         None if stream else webhook,
-        caller,
+        patient,
         stream_url=webhook if stream else None,
         auth_token=auth_token,
         public_host=public_host,

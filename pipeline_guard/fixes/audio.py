@@ -13,6 +13,7 @@ from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around, instance_at, knows_class, method_around, self_name
 from pipeline_guard.fixes.surplus import is_only_for, take_out
 from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
 from pipeline_guard.pipeline.model import Lane, Queue, Sender, Site
 
 BY_HAND = "put the frame on the queue that the sender loop reads, in its place"
@@ -263,6 +264,7 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     refuse_if_it_is_all(lane, "audio_send", "send the caller's audio")
     if "nothing is ever put on" in site.note:
         _refuse_if_named_elsewhere(program, site)
+    refuse_if_it_does_more(program, site)
     operation = take_out(program, site.path, site.line, site.column, comments.AUDIO)
     why = "nothing reaches it today, and one edit would make it a second way for audio"
     yield Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
@@ -303,4 +305,51 @@ def _refuse_if_named_elsewhere(program: Program, site: Site) -> None:
                 raise CannotRewrite(f"{name} may be filled in a way that was not seen ({path}:{node.lineno})", BY_HAND)
 
 
-FIXERS = {"PG101": past_the_queue, "PG102": past_the_queue, "PG103": past_the_queue, "PG105": dormant}
+def started_twice(program: Program, finding: Finding) -> Iterator[Unit]:
+    """Take out a start of the sender loop that comes on top of one that has certainly been made."""
+    lane = program.lanes.get(finding.lane)
+    by_hand = "start the loop in one place, keep the task, and before a restart cancel it and wait for its end"
+    sender = next(
+        (
+            each
+            for each in (lane.senders if lane is not None else ())
+            if any((step.path, step.line) == (finding.path, finding.line) for step in each.restarts)
+        ),
+        None,
+    )
+    tree = program.tree(finding.path)
+    calls = [
+        each for each in tree.calls_on_line(finding.line) if isinstance(tree.parents[each], (ast.Expr, ast.Assign))
+    ]
+    if sender is None or len(calls) != 1:
+        raise CannotRewrite("the start is no statement of its own", by_hand)
+    again = tree.statement_of(calls[0])
+    firsts = [step for step in sender.starts if step.path == finding.path and step.line != finding.line]
+    for step in firsts:
+        first = next((each for each in tree.suites if each.lineno == step.line and not hasattr(each, "body")), None)
+        if first is not None and _certainly_before(tree, first, again):
+            operation = NoOpCall(finding.path, calls[0].lineno, tree.column(calls[0]), comments.AUDIO)
+            why = f"{sender.symbol}() runs since line {step.line} already; a second copy would take every other frame"
+            yield Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+            return
+    raise CannotRewrite("which of the starts comes first, and whether the loop still runs then, is not sure", by_hand)
+
+
+def _certainly_before(tree: Tree, first: ast.stmt, again: ast.stmt) -> bool:
+    """Say whether the block of one statement leads to another, further in and later, without running twice itself."""
+    if first.lineno >= again.lineno or functions_around(tree, first)[:1] != functions_around(tree, again)[:1]:
+        return False
+    block = tree.suites[first].statements
+    inside = any(each in block for each in (again, *tree.above(again)))
+    around = (each for each in tree.above(first) if isinstance(each, (ast.For, ast.AsyncFor, ast.While)))
+    function = next(iter(functions_around(tree, first)), None)
+    return inside and not any(functions_around(tree, each)[:1] == [function] for each in around)
+
+
+FIXERS = {
+    "PG101": past_the_queue,
+    "PG102": past_the_queue,
+    "PG103": past_the_queue,
+    "PG104": started_twice,
+    "PG105": dormant,
+}

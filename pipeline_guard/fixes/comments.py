@@ -7,3 +7,4 @@ RESPONSE = "# DEPRECATED: All responses must go through trigger_response(reason)
 TRANSCRIPTION = "# DEPRECATED: Live transcription comes ONLY from OpenAI Realtime"
 VOICE = "# DEPRECATED: The greeting and all speech come from the same OpenAI Realtime session"
 OFFLINE = "# NOTE: This STT is OFFLINE ONLY (post-call). Live behavior uses ONLY OpenAI Realtime transcription."
+COMMIT = "# DEPRECATED: The server's turn detection commits the audio buffer"

@@ -61,19 +61,40 @@ class Insert(msgspec.Struct, frozen=True, tag=True):
 
 
 class Wrap(msgspec.Struct, frozen=True, tag=True):
-    """Indent the statement at a line by one level, with whole lines before and behind it at its old indentation."""
+    """Indent the statement at a line by one level, with whole lines before and behind it at its old indentation.
+
+    ``last`` is the last line of what is indented, where that is more than the one statement.
+    """
 
     path: str
     line: int
     before: tuple[str, ...]
     behind: tuple[str, ...]
+    last: int = 0
 
 
 class Remove(msgspec.Struct, frozen=True, tag=True):
-    """Take away the statement at a line, which nothing needs any more; its comments stay."""
+    """Take away the statement at a line, which nothing needs any more; its comments stay, one may come.
+
+    What its arguments do is still done, unless ``whole``.
+    """
 
     path: str
     line: int
+    comment: str = ""
+    whole: bool = False
+
+
+class TakeElement(msgspec.Struct, frozen=True, tag=True):
+    """Take one element out of a display or of the arguments of a call, and say why in a comment above the statement.
+
+    ``line`` and ``column`` are those of the element.
+    """
+
+    path: str
+    line: int
+    column: int
+    comment: str
 
 
 class Substitute(msgspec.Struct, frozen=True, tag=True):
@@ -87,7 +108,7 @@ class Substitute(msgspec.Struct, frozen=True, tag=True):
     code: str
 
 
-Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Remove, Substitute]  # noqa: UP007 - msgspec reads it
+Operation = Union[NoOpCall, Reroute, NoOpBody, Insert, Wrap, Remove, TakeElement, Substitute]  # noqa: UP007 - msgspec reads it
 
 
 class Unit(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from pipeline_guard.fixes.tree import FUNCTIONS, Tree
+
 # Calls that only make a value of their arguments.
 _PURE_NAMES = frozenset(
     """
@@ -38,6 +40,30 @@ def kept_effects(statement: ast.stmt) -> list[ast.expr]:
     for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
         found += _effects(argument)
     return found
+
+
+def spins_without(tree: Tree, statement: ast.stmt) -> bool:
+    """Say whether a ``while`` loop around a statement would run without a pause if the statement went.
+
+    In a coroutine it needs something that is awaited; elsewhere any call may be what takes its time.
+    """
+    waits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+    loop: ast.AST | None = None
+    for above in tree.above(statement):
+        if isinstance(above, ast.While):
+            loop = above
+            break
+        if isinstance(above, (ast.For, ast.AsyncFor, *FUNCTIONS)):
+            return False
+    if loop is None or not any(isinstance(node, (ast.Await, ast.Call)) for node in ast.walk(statement)):
+        return False
+    inside = isinstance(tree.function_of(statement), ast.AsyncFunctionDef)
+    if inside and not any(isinstance(node, waits) for node in ast.walk(statement)):
+        return False
+    gone = set(ast.walk(statement))
+    kept = [node for node in ast.walk(loop) if node not in gone]
+    effects = [node for effect in kept_effects(statement) for node in ast.walk(effect)]
+    return not any(isinstance(node, waits if inside else ast.Call) for node in (*kept, *effects))
 
 
 def _is_carrier(call: ast.Call) -> bool:

@@ -10,6 +10,7 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
 from pipeline_guard.fixes.bodies import refuse_unless_empty_is_fine
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Substitute, Unit
+from pipeline_guard.fixes.producers import without_producers
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
@@ -60,7 +61,8 @@ def live_recogniser(program: Program, finding: Finding) -> Iterator[Unit]:
     others = [
         each.kind
         for each in program.map.sites()
-        if f"{each.path}:{each.symbol}" == home and each.kind not in ("stt", "guard_check")
+        # Asking for a response to the words it wrote down is part of what goes: the turn itself is answered elsewhere.
+        if f"{each.path}:{each.symbol}" == home and each.kind not in ("stt", "guard_check", "response_create")
     ]
     waits = any(
         isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
@@ -75,8 +77,8 @@ def live_recogniser(program: Program, finding: Finding) -> Iterator[Unit]:
     if site.effects:
         last = site.effects[-1]
         why += f"; what it wrote at {last.path}:{last.line} is no longer written"
-    yield Unit((NoOpBody(site.path, function.lineno, comments.TRANSCRIPTION),), finding.rule, "unsafe", why,
-               (finding.fingerprint,))  # fmt: skip
+    operations = (NoOpBody(site.path, function.lineno, comments.TRANSCRIPTION), *without_producers(tree, function))
+    yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))
 
 
 def live_voice(_program: Program, _finding: Finding) -> Iterator[Unit]:
@@ -112,14 +114,21 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
         operation = NoOpCall(site.path, site.line, site.column, comments.VOICE)
     else:
         operation, words = _written(tree, site)
+    lane = program.lanes.get(finding.lane)
+    if lane is None or not any(_greets(each) for each in lane.sites):
+        raise CannotRewrite(
+            f"nothing else greets, and the caller would be met by silence{f' instead of {words}' if words else ''}",
+            'await trigger_response("GREETING"), with the words in its instructions, when the session is ready; then '
+            "run the fix again",
+        )
     said = f": {words}" if words else ""
     why = f"the stream opens at once; the caller no longer hears Twilio's voice first{said}"
-    lane = program.lanes.get(finding.lane)
-    if lane is not None and not any(
-        each.kind == "response_create" and each.trigger == "greeting" for each in lane.sites
-    ):
-        why += '; nothing else greets yet: call trigger_response("GREETING") when the session is ready'
     yield Unit((operation,), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _greets(site: Site) -> bool:
+    quiet = ("dormant", "example", "test")
+    return site.kind == "response_create" and site.trigger == "greeting" and site.context not in quiet
 
 
 def _is_verb(call: ast.Call) -> bool:

@@ -31,7 +31,9 @@ def _frame(program: Program, lane: Lane, path: str, call: ast.Call, callee: str 
     direct = _in_event(tree, call)
     if direct is not None:
         return _peeled(direct)
-    if callee is None or depth == 0:
+    if callee is None:
+        return _given_to_the_sdk(call)
+    if depth == 0:
         return None
     home, _, symbol = callee.rpartition(":")
     function = find_function(program.tree(home), symbol) if home in program.sources.data else None
@@ -55,6 +57,14 @@ def _inside(program: Program, lane: Lane, path: str, symbol: str, depth: int) ->
     tree = program.tree(path)
     calls = tree.calls_at(sites[0].line, sites[0].column)
     return _frame(program, lane, path, calls[0], sites[0].callee, depth - 1) if calls else None
+
+
+def _given_to_the_sdk(call: ast.Call) -> Frame | None:
+    """Return the frame of the Agents SDK's ``session.send_audio(audio)``, which takes raw bytes."""
+    plain = len(call.args) == 1 and not call.keywords and not isinstance(call.args[0], ast.Starred)
+    if plain and isinstance(call.func, ast.Attribute) and call.func.attr == "send_audio":
+        return Frame("bytes", call.args[0])
+    return None
 
 
 def _in_event(tree: Tree, call: ast.Call) -> ast.expr | None:

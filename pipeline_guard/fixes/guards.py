@@ -36,16 +36,22 @@ def without_guard(program: Program, finding: Finding) -> Iterator[Unit]:
 
 def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -> Unit:
     """Return the unit that puts guard, mark and bookkeeping into a trigger that sends whatever happens."""
+    from pipeline_guard.fixes.followers import followers
     from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
 
     tree = program.tree(trigger.path)
-    function, own = _method(tree, trigger)
+    function, own = trigger_method(tree, trigger)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
-    owner, init = _room(
-        tree, function, ("active_response_id", "pending_response", "deferred_response", "responses_asked")
+    kept = trigger.gate.marker if trigger.gate.set_on_created else None
+    if kept is not None and not kept.endswith("_id"):
+        raise CannotRewrite(f"what {kept} holds is not known", BY_HAND)
+    names = ("pending_response", "deferred_response", "responses_asked")
+    declared = kept is not None or _is_only_declared(tree, function, "active_response_id")
+    owner, init = _room(tree, function, names if declared else ("active_response_id", *names))
+    reader = main_reader(
+        {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
     )
-    reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
     receiver = receiver_at(program, trigger.path, owner, reader)
     if receiver is None:
         raise CannotRewrite("where events are read, the session is not at hand", BY_HAND)
@@ -53,18 +59,38 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         raise CannotRewrite(f"{trigger.symbol}() takes no reason that the guard could log", BY_HAND)
     operations, logger = need(program, trigger.path, logger=True)
     lines: list[str] = []
-    for marker in (f"{own}.active_response_id", f"{own}.pending_response"):
+    for marker in (f"{own}.{kept or 'active_response_id'}", f"{own}.pending_response"):
         lines += [f"if {marker} is not None:", *(f"    {line}" for line in warning(logger, marker)), "    return"]
     operations += [
         Insert(
-            trigger.path, first_line(init), state_lines(self_name(init) or "self", ("deferred_response",)), end=True
+            trigger.path,
+            first_line(init),
+            state_lines(
+                self_name(init) or "self", ("deferred_response", *(["active_response_id"] if declared else []))
+            ),
+            end=True,
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
-        bookkeeping(reader, f"{receiver}.", None, None),
+        *(
+            bookkeeping(each, f"{at}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef))
+            for each, at in ((reader, receiver), *followers(program, trigger.path, owner, reader))
+        ),
     ]
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _is_only_declared(tree: Tree, function: FunctionNode, name: str) -> bool:
+    """Say whether the class of a trigger sets an attribute to None in its constructor, and nothing else with it."""
+    found = method_around(tree, function)
+    nodes = (
+        [node for node in ast.walk(found[0]) if isinstance(node, ast.Attribute) and node.attr == name]
+        if found is not None
+        else []
+    )
+    above = tree.parents[nodes[0]] if len(nodes) == 1 else None
+    return isinstance(above, (ast.Assign, ast.AnnAssign)) and getattr(above.value, "value", 0) is None
 
 
 def _room(tree: Tree, function: FunctionNode, names: tuple[str, ...]) -> tuple[ast.ClassDef, ast.FunctionDef]:
@@ -92,7 +118,7 @@ def _marked(tree: Tree, path: str, send: ast.Call, event: ast.Dict, own: str) ->
             ),
             ("except BaseException:", f"    {mark} = None", "    raise"),
         ),
-        _replace(tree, path, value, f'{tree.text(value)}, "event_id": {mark}'),
+        replaced(tree, path, value, f'{tree.text(value)}, "event_id": {mark}'),
     )
 
 
@@ -106,12 +132,15 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     if not gate.set_on_created or len(gate.checks) != 1 or len(trigger.sites) != 1:
         raise CannotRewrite("what the guard asks does not follow the server's events in one place", BY_HAND)
     tree = program.tree(trigger.path)
-    function, own = _method(tree, trigger)
-    check = _early_return(tree, function, gate.checks[0].line)
+    function, own = trigger_method(tree, trigger)
+    check = early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
     _, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
+    # Between threads there must be no moment at which neither mark is set.
+    threads = not isinstance(function, ast.AsyncFunctionDef)
+    active = gate.marker if threads and gate.marker and gate.marker.endswith("_id") else None
     instance = self_name(init) or "self"
     mark = f"{own}.pending_response"
     test = tree.text(check.test)
@@ -125,27 +154,25 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
             ),
             end=True,
         ),
-        _replace(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
+        replaced(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
         *_marked(tree, trigger.path, send, event, own),
-        Insert(reader.path, first_line(reader.statement), _followed(reader, prefix)),
+        Insert(reader.path, first_line(reader.statement), _followed(reader, prefix, active)),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"
     yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))
 
 
-def _method(tree: Tree, trigger: Trigger) -> tuple[ast.AsyncFunctionDef, str]:
+def trigger_method(tree: Tree, trigger: Trigger) -> tuple[FunctionNode, str]:
+    """Return a trigger's function and what it calls its instance; raises where it is no method."""
     function = tree.function_at(trigger.line)
     own = self_name(function) if function is not None and "." in trigger.symbol else None
-    if (
-        not isinstance(function, ast.AsyncFunctionDef)
-        or own is None
-        or not isinstance(tree.parents[function], ast.ClassDef)
-    ):
-        raise CannotRewrite(f"{trigger.symbol}() is no coroutine method", BY_HAND)
+    if function is None or own is None or not isinstance(tree.parents[function], ast.ClassDef):
+        raise CannotRewrite(f"{trigger.symbol}() is no method", BY_HAND)
     return function, own
 
 
-def _early_return(tree: Tree, function: FunctionNode, line: int) -> ast.If:
+def early_return(tree: Tree, function: FunctionNode, line: int) -> ast.If:
+    """Return the guard of a trigger: an ``if`` at a line that ends in ``return``; raises where it is anything else."""
     for statement in tree.statements_of(function):
         if not isinstance(statement, ast.If) or statement.lineno != line or statement.orelse:
             continue
@@ -161,7 +188,9 @@ def _send(program: Program, lane: Lane, trigger: Trigger, function: FunctionNode
         if here != ("response_create", "primitive", trigger.path, trigger.sites[0].line):
             continue
         for call in tree.calls_at(site.line, site.column)[:1]:
-            plain = isinstance(tree.parents[call], ast.Await) and tree.stands_alone(tree.statement_of(call))
+            awaited = isinstance(tree.parents[call], ast.Await)
+            plain = awaited is isinstance(function, ast.AsyncFunctionDef) and tree.stands_alone(tree.statement_of(call))
+            plain = plain and (awaited or isinstance(tree.parents[call], ast.Expr))
             if plain and functions_around(tree, call)[0] is function:
                 return call
     raise CannotRewrite("the send of the trigger is no statement of its own", BY_HAND)
@@ -188,13 +217,15 @@ def _created(program: Program, lane: Lane, trigger: Trigger) -> tuple[Reader, st
     reader = next(
         (
             each
-            for _, each in readers(tree, step.path)
+            for _, each in readers(tree, step.path, program.event_names)
             if each.function.lineno <= step.line <= (each.function.end_lineno or 0)
         ),
         None,
     )
     if reader is None:
-        reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+        reader = main_reader(
+            {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
+        )
     for statement in tree.suites:
         if statement.lineno == step.line and isinstance(statement, ast.Assign):
             target = statement.targets[0]
@@ -203,7 +234,7 @@ def _created(program: Program, lane: Lane, trigger: Trigger) -> tuple[Reader, st
     raise CannotRewrite("where the marker is set is no plain assignment", BY_HAND)
 
 
-def _followed(reader: Reader, prefix: str) -> tuple[str, ...]:
+def _followed(reader: Reader, prefix: str, active: str | None) -> tuple[str, ...]:
     event = reader.event
     refused = (
         f'getattr({event}.error, "event_id", None)'
@@ -212,6 +243,7 @@ def _followed(reader: Reader, prefix: str) -> tuple[str, ...]:
     )
     return (
         f'if {reader.kind} == "response.created":',
+        *([f"    {prefix}{active} = {identity(reader)}"] if active else []),
         f"    {prefix}pending_response = None",
         f'elif {reader.kind} == "error" and {refused} == {prefix}pending_response:',
         f"    {prefix}pending_response = None  # refused: no response.created will come",
@@ -219,11 +251,17 @@ def _followed(reader: Reader, prefix: str) -> tuple[str, ...]:
     )
 
 
+def identity(reader: Reader) -> str:
+    """Return the expression for the id of the response that an event speaks of."""
+    return f"{reader.event}.response.id" if reader.typed else f'{reader.event}["response"]["id"]'
+
+
 def _grouped(node: ast.expr, text: str) -> str:
     return text if isinstance(node, (ast.Compare, ast.Attribute, ast.Name, ast.Call)) else f"({text})"
 
 
-def _replace(tree: Tree, path: str, node: ast.expr, code: str) -> Substitute:
+def replaced(tree: Tree, path: str, node: ast.expr, code: str) -> Substitute:
+    """Return the operation that puts code in the place of an expression."""
     end_line: int = node.end_lineno or node.lineno
     end = tree.end(node) - tree.source.line_start(end_line) + 1
     return Substitute(path, node.lineno, tree.column(node), end_line, end, code)
@@ -250,12 +288,13 @@ def cleared_elsewhere(program: Program, finding: Finding) -> Iterator[Unit]:
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not tree.stands_alone(statement):
         raise CannotRewrite("it is no plain assignment", BY_HAND)
     around = next((each for each in tree.above(statement) if isinstance(each, FUNCTIONS)), None)
-    reader = next((each for _, each in readers(tree, finding.path) if each.function is around), None)
+    reader = next(
+        (each for _, each in readers(tree, finding.path, program.event_names) if each.function is around), None
+    )
     if reader is None:
         raise CannotRewrite("the event is not at hand here", BY_HAND)
-    identity = f"{reader.event}.response.id" if reader.typed else f'{reader.event}["response"]["id"]'
     marker = tree.text(statement.targets[0])
-    wrap = Wrap(finding.path, statement.lineno, (f"if {identity} == {marker}:",), ())
+    wrap = Wrap(finding.path, statement.lineno, (f"if {identity(reader)} == {marker}:",), ())
     why = f"{marker} is cleared by the end of its own response only"
     yield Unit((wrap,), finding.rule, "unsafe", why, (finding.fingerprint,))
 

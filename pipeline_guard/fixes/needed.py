@@ -33,19 +33,20 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
     if name is None:
         wanted.append("logging")
         name = "logger"
-        if _is_bound(tree, name):
+        if is_bound(tree, name):
             raise CannotRewrite("'logger' means something else in this file", "give the file a logger first")
         lines = ["", "logger = logging.getLogger(__name__)"]
-    imports = [f"import {module}" for module in wanted if not imported(tree, module)]
+    imports = [module for module in sorted(wanted) if not imported(tree, module)]
     last = _last_import(tree)
     operations: list[Operation] = []
     if imports:
         first = _first_import(tree)
         if first is not None:
-            operations.append(Insert(path, first.lineno, tuple(imports)))
+            operations += [_in_order(path, tree, first, module) for module in imports]
         elif tree.module.body:
             head = tree.module.body[0]
-            operations.append(Insert(path, head.lineno, ("", *imports) if is_docstring(head) else (*imports, ""),
+            new = [f"import {module}" for module in imports]
+            operations.append(Insert(path, head.lineno, ("", *new) if is_docstring(head) else (*new, ""),
                                      after=is_docstring(head)))  # fmt: skip
     if lines:
         if last is None:
@@ -54,6 +55,23 @@ def need(program: Program, path: str, *modules: str, logger: bool = False) -> tu
     made = Logger(name)
     made.braces = not lines and program.mentions("loguru") and "getLogger" not in tree.source.text
     return operations, made
+
+
+def _in_order(path: str, tree: Tree, first: ast.stmt, module: str) -> Insert:
+    """Return the import of a module among the first ones of a file, by the alphabet."""
+    body = tree.module.body
+    last: ast.stmt | None = None
+    for statement in body[body.index(first) :]:
+        if not isinstance(statement, ast.Import) or not tree.stands_alone(statement):
+            break
+        if last is not None and statement.lineno != (last.end_lineno or 0) + 1:
+            break  # the next group
+        if statement.names[0].name > module:
+            return Insert(path, statement.lineno, (f"import {module}",))
+        last = statement
+    if last is None:
+        return Insert(path, first.lineno, (f"import {module}",))
+    return Insert(path, last.lineno, (f"import {module}",), after=True)
 
 
 def _first_import(tree: Tree) -> ast.stmt | None:
@@ -70,10 +88,12 @@ def _last_import(tree: Tree) -> ast.stmt | None:
     return found[-1] if found else None
 
 
-def _is_bound(tree: Tree, name: str) -> bool:
+def is_bound(tree: Tree, name: str) -> bool:
+    """Say whether something in a file is given a name."""
     return any(
         (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store))
         or (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name)
         or (isinstance(node, ast.alias) and (node.asname or node.name) == name)
+        or (isinstance(node, ast.arg) and node.arg == name)
         for node in tree.parents
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline_guard.findings import Finding
+from pipeline_guard.fixes.commits import waits_before_commits
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Remove, Reroute, Unit, Wrap
 from pipeline_guard.fixes.frames import frame_at, local_event
-from pipeline_guard.fixes.needed import need
+from pipeline_guard.fixes.needed import imported, is_bound, need
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import (
     classes_around,
@@ -28,16 +28,25 @@ from pipeline_guard.pipeline.model import Lane, Sender, Site
 BY_HAND = (
     "add realtime_audio_in_queue and a task audio_sender_loop that reads it and sends, and put the frame on it here"
 )
-_COMMIT = re.compile(r"input_audio_buffer\.(commit|clear)\b(?!ted)")
 QUEUE, LOOP, TASK = "realtime_audio_in_queue", "audio_sender_loop", "audio_sender_task"
 PIPELINE_LOG = (
     '"[PIPELINE] LIVE AUDIO PIPELINE ACTIVE: Twilio → realtime_audio_in_queue → send_audio_chunk (single path)"'
 )
-_MAKE = f"{QUEUE}: asyncio.Queue = asyncio.Queue(maxsize=250)  # 5 s of the caller's 20 ms frames"
+_THREAD = "audio_sender_thread"
+_SIZE = "(maxsize=250)  # 5 s of the caller's 20 ms frames"
+_MAKE = {
+    True: f"{QUEUE}: asyncio.Queue = asyncio.Queue{_SIZE}",
+    False: f"{QUEUE}: queue.Queue = queue.Queue{_SIZE}",
+}
+_MODULES = {True: ("asyncio",), False: ("queue", "threading")}
 
 
 class Send(NamedTuple):
-    """A send in a frame handler: the call, what of it goes onto the queue, and the send as the loop writes it."""
+    """A send in a frame handler: the call, what of it goes onto the queue, and the send as the loop writes it.
+
+    ``unused`` is the statement that built the event and is not needed any more; ``counted`` says that somebody waits
+    until all of the queue is sent; without ``awaits`` the handler is a thread's, and so is the loop.
+    """
 
     site: Site
     tree: Tree
@@ -47,6 +56,8 @@ class Send(NamedTuple):
     name: str
     lines: tuple[str, ...]
     unused: ast.stmt | None = None
+    counted: bool = False
+    awaits: bool = True
 
 
 def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) -> Iterator[Unit]:
@@ -65,29 +76,22 @@ def add_queue(program: Program, lane: Lane, sender: Sender, finding: Finding) ->
     if frame_at(program, lane, send.site) is None:
         raise CannotRewrite("what it sends need not be audio, and a queue of frames may drop the oldest", BY_HAND)
     around = functions_around(send.tree, send.call)
-    _refuse_commits(program, lane)
+    method = method_around(send.tree, send.call)
+    in_class = method is not None and len(around) == 1 and not _needs_locals(send, method[1])
+    queue = f"{self_name(method[1])}.{QUEUE}" if in_class and method is not None else QUEUE
+    waits = waits_before_commits(program, lane, around[0], send.site.path, queue)
+    send = send._replace(counted=bool(waits))
     home: ast.AST = (*classes_around(send.tree, send.call)[:1], around[-1])[0]
     if any(isinstance(node, FUNCTIONS) and node.name == LOOP for node in ast.walk(home)):
         raise CannotRewrite(f"there is a {LOOP}() already, but it does not read the queue of this call", BY_HAND)
-    method = method_around(send.tree, send.call)
-    if method is not None and len(around) == 1:
+    if in_class and method is not None:
         operations += _in_class(program, lane, send, method[0], method[1])
     else:
         operations += _in_handler(program, send, around)
-    why = f"the frame goes onto a new {QUEUE}, and one task, {LOOP}(), sends it; a slow socket costs the oldest frame"
+    operations += waits
+    runs = "task" if send.awaits else "thread"
+    why = f"the frame goes onto a new {QUEUE}, and one {runs}, {LOOP}(), sends it; a slow socket costs the oldest frame"
     yield Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
-
-
-def _refuse_commits(program: Program, lane: Lane) -> None:
-    """Raise where the client ends turns itself: frames still in the queue would come after the commit."""
-    for path in dict.fromkeys(site.path for site in lane.sites if site.context not in ("test", "example")):
-        found = _COMMIT.search(program.source(path).text)
-        if found is not None:
-            line = program.source(path).text.count("\n", 0, found.start()) + 1
-            raise CannotRewrite(
-                f"the client commits the audio itself ({path}:{line}), and frames in the queue would come after it",
-                "send the commit through the same queue, behind the frames",
-            )
 
 
 def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
@@ -100,8 +104,9 @@ def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
         raise CannotRewrite("the call was not found", BY_HAND)
     call = calls[0]
     around = functions_around(tree, call)
-    if not around or not isinstance(tree.parents[call], ast.Await) or not isinstance(around[0], ast.AsyncFunctionDef):
-        raise CannotRewrite("it is no awaited call of a coroutine function", BY_HAND)
+    awaits = bool(around) and isinstance(around[0], ast.AsyncFunctionDef)
+    if not around or not isinstance(tree.parents[call], ast.Await if awaits else ast.Expr):
+        raise CannotRewrite("it is no call whose end its function waits for", BY_HAND)
     statement = tree.statement_of(call)
     if not isinstance(statement, ast.Expr) or not tree.stands_alone(statement):
         raise CannotRewrite("it is no statement with lines of its own", BY_HAND)
@@ -111,7 +116,7 @@ def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
     text, start = tree.text(call), tree.start(call)
     event = local_event(tree, call, item.id) if isinstance(item, ast.Name) else None
     if event is not None and frame is not None and any(node is frame.value for node in ast.walk(event)):
-        return _of_event(tree, site, call, around[0], item, event, frame.value)
+        return _of_event(tree, site, call, around[0], item, event, frame.value)._replace(awaits=awaits)
     name = item.id if isinstance(item, ast.Name) else "payload"
     inside = text[: tree.start(item) - start] + name + text[tree.end(item) - start :]
     if '"""' in text or "'''" in text:
@@ -123,7 +128,7 @@ def _send(program: Program, lane: Lane, sites: list[Site]) -> Send:
         raise CannotRewrite("its names clash with that of the frame", BY_HAND)
     margin = tree.indentation(statement.lineno)
     lines = tuple(line.removeprefix(margin).rstrip() for line in inside.replace("\r\n", "\n").split("\n"))
-    return Send(site, tree, call, around[0], tree.text(item), name, lines)
+    return Send(site, tree, call, around[0], tree.text(item), name, lines, awaits=awaits)
 
 
 def _of_event(
@@ -208,11 +213,12 @@ def _in_handler(program: Program, send: Send, around: list[FunctionNode]) -> lis
     """Return the edits for a handler that is a function, or a closure in one."""
     tree, path = send.tree, send.site.path
     loop = _loop_around(tree, send)
-    operations, logger = need(program, path, "asyncio", logger=True)
+    _refuse_other_meanings(tree, send)
+    operations, logger = need(program, path, *_MODULES[send.awaits], logger=True)
     made = (
-        _MAKE,
+        _MAKE[send.awaits],
         "",
-        f"async def {LOOP}():",
+        f"{_def(send)} {LOOP}():",
         *_loop_body(send, QUEUE, logger),
         "",
     )
@@ -220,37 +226,40 @@ def _in_handler(program: Program, send: Send, around: list[FunctionNode]) -> lis
         home: ast.stmt = around[0]
         operations.append(Insert(path, _first(home), made))
         _refuse_unknown_names(send, tree, home)
-        operations += _start(send, tree, path, loop, f"{LOOP}()", {QUEUE})
+        operations += _start(send, tree, path, loop, "", {QUEUE})
     else:
         _refuse_unknown_names(send, tree, loop)
         place = _try_around(tree, loop, _locals_used(send)) or loop
         operations.append(Insert(path, _first(place), made))
-        operations += _start(send, tree, path, loop, f"{LOOP}()", set())
+        operations += _start(send, tree, path, loop, "", set())
     return [*operations, *_puts(send, QUEUE)]
 
 
 def _in_class(program: Program, lane: Lane, send: Send, owner: ast.ClassDef, method: FunctionNode) -> list[Operation]:
     """Return the edits for a handler that is a method: the queue is an attribute, the loop a method."""
-    tree, path, own = send.tree, send.site.path, self_name(method)
+    path, own = send.site.path, self_name(method)
     if own is None:
         raise CannotRewrite(f"{method.name}() has no instance", BY_HAND)
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
     if init is None:
         raise CannotRewrite(f"{owner.name} has no __init__ in which the queue could be made", BY_HAND)
-    used = {node.id for node in ast.walk(send.call) if isinstance(node, ast.Name)} - {own, send.name}
-    local = used & names_in_scope(tree, send.call)
-    if local - _names_of(send):
-        raise CannotRewrite(f"the send needs {', '.join(sorted(local - _names_of(send)))}, known only here", BY_HAND)
-    operations, logger = need(program, path, "asyncio", logger=True)
+    _refuse_other_meanings(send.tree, send)
+    operations, logger = need(program, path, *_MODULES[send.awaits], logger=True)
     instance = self_name(init) or "self"
     body = _loop_body(send, f"{own}.{QUEUE}", logger)
     # What ends the method comes before what follows it.
     operations += _start_of_class(program, lane, send, own)
     operations += [
-        Insert(path, _first(init), (f"{instance}.{_MAKE}",), end=True),
-        Insert(path, _first(method), ("", f"async def {LOOP}({own}) -> None:", *body), after=True),
+        Insert(path, _first(init), (f"{instance}.{_MAKE[send.awaits]}",), end=True),
+        Insert(path, _first(method), ("", f"{_def(send)} {LOOP}({own}) -> None:", *body), after=True),
     ]
     return [*operations, *_puts(send, f"{own}.{QUEUE}")]
+
+
+def _needs_locals(send: Send, method: FunctionNode) -> bool:
+    """Say whether a send needs what only its method knows: then queue and loop belong into the method."""
+    used = {node.id for node in ast.walk(send.call) if isinstance(node, ast.Name)} - {self_name(method), send.name}
+    return bool((used & names_in_scope(send.tree, send.call)) - _names_of(send))
 
 
 def _start_of_class(program: Program, lane: Lane, send: Send, own: str) -> list[Operation]:
@@ -261,8 +270,8 @@ def _start_of_class(program: Program, lane: Lane, send: Send, own: str) -> list[
         if loop is not None:
             operations: list[Operation] = []
             if site.path != send.site.path:
-                operations, _ = need(program, site.path, "asyncio")
-            return [*operations, *_start(send, tree, site.path, loop, f"{receiver}.{LOOP}()", _roots(receiver))]
+                operations, _ = need(program, site.path, *(["asyncio"] if send.awaits else ["threading"]))
+            return [*operations, *_start(send, tree, site.path, loop, f"{receiver}.", _roots(receiver))]
         home = f"{site.path}:{site.symbol}"
         callers = [each for each in lane.sites if each.kind == "audio_send" and each.callee == home]
         if len(callers) != 1:
@@ -286,13 +295,17 @@ def _roots(receiver: str) -> set[str]:
 
 def _loop_body(send: Send, queue: str, logger: str) -> tuple[str, ...]:
     first, *rest = send.lines
+    waits = "await " if send.awaits else ""
+    sending = (f"{waits}{first}", *rest)
+    if send.counted:
+        sending = ("try:", *(f"    {line}" if line else "" for line in sending), "finally:", f"    {queue}.task_done()")
     return (
         '    """Send the caller\'s audio to Realtime: the one place that does."""',
         f"    {logger}.info({PIPELINE_LOG})",
         "    while True:",
-        f"        {send.name} = await {queue}.get()",
-        f"        await {first}",
-        *(f"        {line}" if line else "" for line in rest),
+        f"        {send.name} = {waits}{queue}.get()",
+        *([] if send.awaits else [f"        if {send.name} is None:", "            return  # the call is over"]),
+        *(f"        {line}" if line else "" for line in sending),
     )
 
 
@@ -307,6 +320,7 @@ def _puts(send: Send, queue: str) -> list[Operation]:
             (
                 f"if {queue}.full():",
                 f"    {queue}.get_nowait()  # a slow socket costs the oldest frame, never the call",
+                *([f"    {queue}.task_done()"] if send.counted else []),
             ),
         ),
         Reroute(send.site.path, send.site.line, send.site.column, f"{queue}.put_nowait({send.item})", awaits=False),
@@ -334,18 +348,50 @@ def _loop_around(tree: Tree, send: Send) -> ast.stmt:
     return loop
 
 
-def _start(send: Send, tree: Tree, path: str, loop: ast.stmt, coroutine: str, names: set[str]) -> list[Operation]:
-    """Return the edits that start the sender before a loop and cancel it behind, whatever ends the loop."""
-    start = f"{TASK} = asyncio.create_task({coroutine})"
+def _start(send: Send, tree: Tree, path: str, loop: ast.stmt, receiver: str, names: set[str]) -> list[Operation]:
+    """Return the edits that start the sender before a loop and end it behind, whatever ends the loop."""
+    start, stop = _start_and_stop(send, receiver)
+    watch: list[Operation] = []
+    if send.awaits:
+        # Where frames were sent here, a broken connection ended this loop; the task alone would only fall silent.
+        lines = (f"if {TASK}.done():", f"    await {TASK}  # it failed: so does this")
+        watch.append(Insert(path, loop.lineno, lines, inside=True))
     block = _try_around(tree, loop, names | (_locals_used(send) if path == send.site.path else set()))
     if block is None:
-        return [Wrap(path, loop.lineno, (start, "try:"), ("finally:", f"    {TASK}.cancel()"))]
-    operations: list[Operation] = [Insert(path, block.lineno, (start,))]
+        return [*watch, Wrap(path, loop.lineno, (*start, "try:"), ("finally:", *(f"    {line}" for line in stop)))]
+    operations: list[Operation] = [*watch, Insert(path, block.lineno, start)]
     if block.finalbody:
-        operations.append(Insert(path, block.finalbody[0].lineno, (f"{TASK}.cancel()",)))
+        operations.append(Insert(path, block.finalbody[0].lineno, stop))
     else:
-        operations.append(Insert(path, block.lineno, ("finally:", f"    {TASK}.cancel()"), after=True))
+        operations.append(Insert(path, block.lineno, ("finally:", *(f"    {line}" for line in stop)), after=True))
     return operations
+
+
+def _start_and_stop(send: Send, receiver: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the lines that start and end the loop; ``receiver`` is what comes before its name and the queue's."""
+    if send.awaits:
+        return (f"{TASK} = asyncio.create_task({receiver}{LOOP}())",), (f"{TASK}.cancel()",)
+    queue = f"{receiver}{QUEUE}"
+    return (
+        (f"{_THREAD} = threading.Thread(target={receiver}{LOOP}, daemon=True)", f"{_THREAD}.start()"),
+        (
+            f"if {queue}.full():",
+            f"    {queue}.get_nowait()",
+            f"{queue}.put_nowait(None)  # ends the loop",
+            f"{_THREAD}.join(2)",
+        ),
+    )
+
+
+def _def(send: Send) -> str:
+    return "async def" if send.awaits else "def"
+
+
+def _refuse_other_meanings(tree: Tree, send: Send) -> None:
+    """Raise where a file calls something else by the name of a module that the loop needs."""
+    for module in () if send.awaits else _MODULES[False]:
+        if is_bound(tree, module) and not imported(tree, module):
+            raise CannotRewrite(f"{module!r} means something else in this file", BY_HAND)
 
 
 def _try_around(tree: Tree, loop: ast.stmt, names: set[str]) -> ast.Try | None:

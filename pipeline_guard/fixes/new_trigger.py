@@ -19,6 +19,7 @@ from pipeline_guard.fixes.scope import (
     knows_class,
     method_around,
     names_in_scope,
+    parameters,
     self_name,
 )
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
@@ -32,10 +33,15 @@ _STATE = (
     ("deferred_response", "None", "what to ask for once the active response is over"),
     ("responses_asked", "0", ""),
 )
+_LOCK = ("response_lock", "threading.Lock()", "the threads of a call share this guard")
+_DEF = {True: "async def", False: "def"}
 
 
 class Sending(NamedTuple):
-    """How a primitive sends: its lines with ``event`` in the place of the event, or the SDK's call of ``create``."""
+    """How a primitive sends: its lines with ``event`` in the place of the event, or the SDK's call of ``create``.
+
+    One that does not await is of a backend of threads: its guard is shared between them and needs a lock.
+    """
 
     site: Site
     tree: Tree
@@ -44,6 +50,7 @@ class Sending(NamedTuple):
     lines: tuple[str, ...]
     names: frozenset[str]
     sdk: bool
+    awaits: bool = True
 
 
 def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -70,9 +77,12 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     if any(each.name == NAME for path in {site.path for site in lane.sites} for each in program.tree(path).functions):
         raise CannotRewrite(f"there is a {NAME}() already, which is not the one trigger of this pipeline", BY_HAND)
     sendings = [sending for each in asked if (sending := _sending(program, each)) is not None]
+    sendings = [each for each in sendings if each.awaits] or sendings
     if not sendings:
         raise CannotRewrite("no send here could be written as a coroutine of its own", BY_HAND)
-    reader = main_reader({path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)})
+    reader = main_reader(
+        {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
+    )
     target, operations = _home(program, lane, sendings, reader)
     lost: dict[str, None] = {}
     for site in asked:
@@ -106,14 +116,17 @@ def _sending(program: Program, site: Site) -> Sending | None:
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     around = functions_around(tree, calls[0])[:1] if calls else []
-    if not calls or not around or not isinstance(tree.parents[calls[0]], ast.Await):
+    if not calls or not around:
+        return None
+    awaits = isinstance(tree.parents[calls[0]], ast.Await)
+    if not awaits and not (isinstance(tree.parents[calls[0]], ast.Expr) and isinstance(around[0], ast.FunctionDef)):
         return None
     call, statement = calls[0], tree.statement_of(calls[0])
     if isinstance(call.func, ast.Attribute) and call.func.attr == "create" and not call.args:
         text = tree.text(call.func)
         names = frozenset(node.id for node in ast.walk(call.func) if isinstance(node, ast.Name))
-        return Sending(site, tree, call, around[0], (text,), names, True)
-    event = _event_node(call)
+        return Sending(site, tree, call, around[0], (text,), names, True, awaits)
+    event = event_node(call)
     if event is None:
         return None
     text, start = tree.text(call), tree.start(call)
@@ -127,10 +140,10 @@ def _sending(program: Program, site: Site) -> Sending | None:
     except SyntaxError:
         return None
     names = frozenset(node.id for node in ast.walk(parsed) if isinstance(node, ast.Name)) - {"event"}
-    return Sending(site, tree, call, around[0], lines, names, False)
+    return Sending(site, tree, call, around[0], lines, names, False, awaits)
 
 
-def _event_node(call: ast.Call) -> ast.expr | None:
+def event_node(call: ast.Call) -> ast.expr | None:
     """Return the part of a send that is the event: a dict, or the one name handed over."""
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     for argument in arguments:
@@ -156,7 +169,7 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
         own = self_name(method[1]) if method is not None else None
         if method is None or own is None or functions_around(sending.tree, sending.call)[0] is not method[1]:
             continue
-        if not (sending.names - {own}) & names_in_scope(sending.tree, sending.call):
+        if not (sending.names - {own}) & _bound_in(method[1]):
             classes.setdefault(id(method[0]), []).append((sending, method[0], own))
     for group in sorted(classes.values(), key=len, reverse=True):
         sending, owner, own = group[0]
@@ -182,34 +195,57 @@ def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader
 def _in_class(
     program: Program, lane: Lane, sending: Sending, owner: ast.ClassDef, own: str, reader: Reader, receiver: str
 ) -> tuple[Target, list[Operation]]:
+    from pipeline_guard.fixes.followers import followers
+
     path = sending.site.path
-    target = Target(path, NAME, owner, None, None)
-    operations, logger = need(program, path, logger=True)
+    target = Target(path, NAME, owner, None, None, sending.awaits)
+    operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
     kept = _kept_marker(lane, owner)
     # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
     stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    _refuse_what_takes_no_attribute(sending.tree, owner)
+    if not sending.awaits:
+        stored.append(_LOCK)
     if any(program_has(owner, name) for name, _, _ in stored):
         raise CannotRewrite(f"{owner.name} has names already that the trigger would use", BY_HAND)
+    if init is None and not sending.awaits:
+        raise CannotRewrite(f"{owner.name} has no __init__ in which a lock could be made", BY_HAND)
     if init is not None:
         instance = self_name(init) or "self"
-        lines = state_lines(instance, tuple(each[0] for each in _STATE if each not in stored))
+        lines = state_lines(instance, tuple(each[0] for each in _STATE if each not in stored), lock=not sending.awaits)
         operations.append(Insert(path, first_line(init), lines, end=True))
     else:
         lines = tuple(f"{name} = {value}{_remark(note)}" for name, value, note in stored)
         operations.append(Insert(path, first_line(owner), (*lines, ""), inside=True))
-    head = f'async def {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
+    head = f'{_DEF[sending.awaits]} {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
-    operations.append(bookkeeping(reader, f"{receiver}.", kept, f"{receiver}.{NAME}"))
+    for each, at in ((reader, receiver), *followers(program, path, owner, reader)):
+        operations.append(bookkeeping(each, f"{at}.", kept, f"{at}.{NAME}", awaits=sending.awaits))
     return target, operations
 
 
-def state_lines(instance: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
+def _refuse_what_takes_no_attribute(tree: Tree, owner: ast.ClassDef) -> None:
+    """Raise for a class to which no attribute can be added by writing it down: slots, frozen, models of a library."""
+    decorators = " ".join(tree.text(each) for each in owner.decorator_list)
+    slots = any(isinstance(node, ast.Name) and node.id == "__slots__" for each in owner.body for node in ast.walk(each))
+    if slots or "slots=True" in decorators or "frozen=True" in decorators:
+        raise CannotRewrite(f"{owner.name} takes no new attributes", BY_HAND)
+    known = {node.name: node for node in tree.parents if isinstance(node, ast.ClassDef)}
+    for base in owner.bases:
+        name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+        if name in known and known[name] is not owner:
+            _refuse_what_takes_no_attribute(tree, known[name])
+        elif name.endswith(("Model", "Settings", "NamedTuple", "TypedDict", "Struct")):
+            raise CannotRewrite(f"{owner.name} is a {name}, whose attributes are fields", BY_HAND)
+
+
+def state_lines(instance: str, without: tuple[str, ...] = (), *, lock: bool = False) -> tuple[str, ...]:
     """Return the lines of a constructor that give the trigger's state its first values."""
     return tuple(
         f"{instance}.{name}{_annotation(name)} = {value}{_remark(note)}"
-        for name, value, note in _STATE
+        for name, value, note in ((_LOCK, *_STATE) if lock else _STATE)
         if name not in without
     )
 
@@ -254,12 +290,13 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     if home is reader.function and _is_in_loop(tree, place, home):
         raise CannotRewrite("the handler opens its session in a loop", BY_HAND)
     taken = {node.id for node in ast.walk(home) if isinstance(node, ast.Name)}
-    if any(name in taken for name, _, _ in _STATE):
+    if any(name in taken for name, _, _ in (*_STATE, _LOCK)):
         raise CannotRewrite(f"{home.name}() has names already that the trigger would use", BY_HAND)
-    target = Target(path, NAME, None, home, None)
-    operations, logger = need(program, path, logger=True)
-    lines = [f"{name} = {value}{_remark(note)}" for name, value, note in _STATE]
-    head = f'async def {NAME}(reason: str, response: "dict | None" = None) -> None:'
+    target = Target(path, NAME, None, home, None, sending.awaits)
+    operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
+    state = _STATE if sending.awaits else (_LOCK, *_STATE)
+    lines = [f"{name} = {value}{_remark(note)}" for name, value, note in state]
+    head = f'{_DEF[sending.awaits]} {NAME}(reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, "", logger, None)
     after = isinstance(place, ast.Assign)
     block = (*lines, "", head, *body)
@@ -267,7 +304,7 @@ def _in_handler(program: Program, sendings: list[Sending], reader: Reader) -> tu
     if home is not reader.function:
         names = ", ".join(name for name, _, _ in _STATE[:3])
         operations.append(Insert(path, first_line(reader.function), (f"nonlocal {names}",), inside=True))
-    operations.append(bookkeeping(reader, "", None, NAME))
+    operations.append(bookkeeping(reader, "", None, NAME, awaits=sending.awaits))
     return target, operations
 
 
@@ -300,7 +337,7 @@ def _place(tree: Tree, home: FunctionNode, inside: ast.AST, sending: Sending) ->
 
 def _bound_in(home: FunctionNode) -> set[str]:
     return {node.id for node in ast.walk(home) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} | {
-        each.arg for each in home.args.args
+        each.arg for each in parameters(home)
     }
 
 
@@ -321,6 +358,7 @@ def _body(sending: Sending, prefix: str, logger: Logger, kept: str | None) -> tu
     lines = ['"""Ask for one response: the only place that sends response.create."""']
     if not prefix:
         lines.append("nonlocal pending_response, deferred_response, responses_asked")
+    head = tuple(lines)
     lines += [
         f"if {prefix}{marker} is not None:",
         *(f"    {line}" for line in warning(logger, f"{prefix}{marker}")),
@@ -332,11 +370,12 @@ def _body(sending: Sending, prefix: str, logger: Logger, kept: str | None) -> tu
         f"{prefix}responses_asked += 1",
         f'{prefix}pending_response = f"response_{{{prefix}responses_asked}}"  # set before anything else can run',
     ]
+    waits = "await " if sending.awaits else ""
     if sending.sdk:
         lines += [
             'options = {"response": response} if response else {}',
             "try:",
-            f"    await {sending.lines[0]}(event_id={prefix}pending_response, **options)",
+            f"    {waits}{sending.lines[0]}(event_id={prefix}pending_response, **options)",
         ]
     else:
         lines += [
@@ -344,9 +383,11 @@ def _body(sending: Sending, prefix: str, logger: Logger, kept: str | None) -> tu
             "if response:",
             '    event["response"] = response',
             "try:",
-            f"    await {sending.lines[0]}",
+            f"    {waits}{sending.lines[0]}",
         ]
     lines += ["except BaseException:", f"    {prefix}pending_response = None", "    raise"]
+    if not sending.awaits:
+        lines = [*head, f"with {prefix}{_LOCK[0]}:", *(f"    {line}" for line in lines[len(head) :])]
     return tuple(f"    {line}" for line in lines)
 
 
@@ -359,8 +400,11 @@ def warning(logger: Logger, marker: str) -> list[str]:
     return [f"{logger}.warning(", f'    "{text}",', f"    {marker}, reason,", ")"]
 
 
-def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | None) -> Insert:
-    """Return the lines that follow response.created, response.done and a refusal, before events are told apart."""
+def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | None, *, awaits: bool = True) -> Insert:
+    """Return the lines that follow response.created, response.done and a refusal, before events are told apart.
+
+    Without ``awaits`` several threads read what they set: no moment may look as if nothing were asked for or active.
+    """
     event = reader.event
     identity = f"{event}.response.id" if reader.typed else f'{event}["response"]["id"]'
     refused = (
@@ -369,23 +413,37 @@ def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | No
         else f'({event}.get("error") or {{}}).get("event_id")'
     )
     lines = [f'if {reader.kind} == "response.created":']
-    if kept is None:
-        lines.append(f"    {prefix}active_response_id = {identity}")
+    if kept is None or not awaits:
+        lines.append(f"    {prefix}{kept or 'active_response_id'} = {identity}")
     lines += [f"    {prefix}pending_response = None"]
     if kept is None:
-        lines += [
-            f'elif {reader.kind} == "response.done" and {identity} == {prefix}active_response_id:',
-            f"    {prefix}active_response_id = None",
-        ]
-        if trigger is not None and isinstance(reader.function, ast.AsyncFunctionDef):
-            lines += [
-                f"    if {prefix}deferred_response is not None:",
-                f"        waiting, {prefix}deferred_response = {prefix}deferred_response, None",
-                f"        await {trigger}(*waiting)",
-            ]
+        lines += [f'elif {reader.kind} == "response.done" and {identity} == {prefix}active_response_id:']
+        lines += [f"    {line}" for line in _done(reader, prefix, trigger, awaits)]
     lines += [
         f'elif {reader.kind} == "error" and {refused} == {prefix}pending_response:',
         f"    {prefix}pending_response = None  # refused: no response.created will come",
         "",
     ]
     return Insert(reader.path, first_line(reader.statement), tuple(lines))
+
+
+def _done(reader: Reader, prefix: str, trigger: str | None, awaits: bool) -> list[str]:
+    """Return the lines for the end of the active response: what was skipped meanwhile is asked for now."""
+    cleared = f"{prefix}active_response_id = None"
+    deferred = f"{prefix}deferred_response"
+    if trigger is None or (awaits and not isinstance(reader.function, ast.AsyncFunctionDef)):
+        return [cleared]
+    if awaits:
+        return [
+            cleared,
+            f"if {deferred} is not None:",
+            f"    waiting, {deferred} = {deferred}, None",
+            f"    await {trigger}(*waiting)",
+        ]
+    return [
+        f"with {prefix}{_LOCK[0]}:",
+        f"    {cleared}",
+        f"    waiting, {deferred} = {deferred}, None",
+        "if waiting is not None:",
+        f"    {trigger}(*waiting)",
+    ]

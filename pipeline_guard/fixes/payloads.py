@@ -124,6 +124,26 @@ def _of_name(tree: Tree, place: ast.AST, name: str) -> Payload | None:
             if _is_changed(function, name):
                 return Payload(found.known, f'{name}.get("response")')
             return found
+    return _of_constant(tree, name)
+
+
+def _of_constant(tree: Tree, name: str) -> Payload | None:
+    """Follow a name of the file's top level to the one dict that it is and stays."""
+    stores = [
+        node
+        for node in tree.parents
+        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
+        and isinstance(node.ctx, ast.Store)
+        and name in (getattr(node, "id", ""), getattr(getattr(node, "value", None), "id", ""))
+    ]
+    above = tree.parents[stores[0]] if len(stores) == 1 else None
+    if (
+        isinstance(above, (ast.Assign, ast.AnnAssign))
+        and above in tree.module.body
+        and isinstance(above.value, ast.Dict)
+    ):
+        found = _of_dict(tree, above.value)
+        return Payload(found.known, f'{name}["response"]') if found.response is not None else found
     return None
 
 

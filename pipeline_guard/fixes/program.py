@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import Discovery
+from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.source import Source
 from pipeline_guard.fixes.tree import Tree
@@ -92,6 +93,20 @@ class Program:
     def mentions(self, text: str) -> bool:
         """Say whether a text stands in some file."""
         return any(text.encode() in data for data in self.sources.data.values())
+
+    @cached_property
+    def event_names(self) -> frozenset[str]:
+        """The constants of the program that hold the names of server events."""
+        from pipeline_guard.fixes.reader import event_names
+
+        trees: list[Tree] = []
+        for path, data in self.sources.data.items():
+            if b"response." in data:
+                try:
+                    trees.append(self.tree(path))
+                except (Unreadable, SyntaxError, RecursionError):
+                    continue
+        return event_names(trees)
 
     def source(self, path: str) -> Source:
         """Return one file; raises Unreadable."""

@@ -22,7 +22,7 @@ from pipeline_guard.fixes.scope import (
     self_name,
 )
 from pipeline_guard.fixes.source import lines_of
-from pipeline_guard.fixes.tree import FunctionNode, Tree
+from pipeline_guard.fixes.tree import FunctionNode, Tree, is_generator
 
 BY_HAND = "call the session's trigger with a reason in its place"
 _PAYLOAD_NAMES = ("response", "payload", "response_config", "response_payload")
@@ -41,13 +41,15 @@ class Target(NamedTuple):
     """The trigger of a lane as code: its file, what it stands in, its name, and its parameters beside ``self``.
 
     ``definition`` is None for one that is only about to be written; that one takes ``reason`` and ``response``.
+    ``awaits`` says that it is a coroutine function; a plain one is of a backend of threads, or only starts the send.
     """
 
     path: str
     name: str
     owner: ast.ClassDef | None
     inside: FunctionNode | None
-    definition: ast.AsyncFunctionDef | None
+    definition: FunctionNode | None
+    awaits: bool = True
 
     @property
     def symbol(self) -> str:
@@ -55,15 +57,16 @@ class Target(NamedTuple):
 
 
 def target_of(program: Program, path: str, symbol: str) -> Target:
-    """Return a trigger's definition; raises CannotRewrite where a call of it cannot be awaited."""
+    """Return a trigger's definition; raises CannotRewrite where it is no function."""
     tree = program.tree(path)
     definition = find_function(tree, symbol)
-    if not isinstance(definition, ast.AsyncFunctionDef):
-        raise CannotRewrite(f"{symbol}() is no coroutine function", BY_HAND)
+    if definition is None or is_generator(definition):
+        raise CannotRewrite(f"{symbol}() is no function that could be called", BY_HAND)
     around = functions_around(tree, definition)[1:]
     inside = around[0] if around else None
     owners = [] if inside is not None else classes_around(tree, definition)
-    return Target(path, definition.name, owners[0] if owners else None, inside, definition)
+    awaits = isinstance(definition, ast.AsyncFunctionDef)
+    return Target(path, definition.name, owners[0] if owners else None, inside, definition, awaits)
 
 
 def trigger_call(

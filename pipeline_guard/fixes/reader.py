@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline_guard.fixes.edits import CannotRewrite
@@ -17,6 +18,10 @@ _NOT_FROM_SERVER = frozenset(
     input_audio_buffer.clear conversation.item.create conversation.item.truncate
     """.split()
 )
+
+
+# Keys of server events, as they are read out of the dict that an event is.
+_KEYS = "response|error|delta|item|item_id|transcript|call_id|arguments|name"
 
 
 class Reader(NamedTuple):
@@ -34,11 +39,29 @@ class Reader(NamedTuple):
     typed: bool
 
 
-def readers(tree: Tree, path: str) -> list[tuple[int, Reader]]:
-    """Return the readers in a file, each with the number of events that it tells apart."""
+def event_names(trees: Iterable[Tree]) -> frozenset[str]:
+    """Return the constants that hold the names of server events: ``NAME`` of a file, ``Class.NAME`` of a class."""
+    found: set[str] = set()
+    for tree in trees:
+        for owner in tree.parents:
+            if isinstance(owner, (ast.Assign, ast.AnnAssign)) and owner.value is not None and _is_event(owner.value):
+                target = owner.targets[0] if isinstance(owner, ast.Assign) else owner.target
+                above = tree.parents[owner]
+                if isinstance(target, ast.Name) and isinstance(above, ast.ClassDef):
+                    found.add(f"{above.name}.{target.id}")
+                elif isinstance(target, ast.Name) and isinstance(above, ast.Module):
+                    found.add(target.id)
+    return frozenset(found)
+
+
+def readers(tree: Tree, path: str, names: frozenset[str] = frozenset()) -> list[tuple[int, Reader]]:
+    """Return the readers in a file, each with the number of events that it tells apart.
+
+    ``names`` are the constants that hold names of events.
+    """
     found: list[tuple[int, Reader]] = []
     for function in tree.functions:
-        tests = list(_tests(function))
+        tests = list(_tests(function, names))
         if not tests:
             continue
         reader = _reader(tree, path, function, tests)
@@ -47,27 +70,29 @@ def readers(tree: Tree, path: str) -> list[tuple[int, Reader]]:
     return found
 
 
-def _tests(function: FunctionNode) -> Iterator[tuple[ast.AST, ast.expr]]:
+def _tests(function: FunctionNode, known: frozenset[str]) -> Iterator[tuple[ast.AST, ast.expr]]:
     """Yield the comparisons of something with a server event's name, with that something."""
     for node in own_nodes(function):
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.In)):
             sides = (node.left, node.comparators[0])
             if isinstance(node.ops[0], ast.In):
                 sides = (node.left, node.comparators[0])
-                names = [each for each in ast.walk(sides[1]) if _is_event(each)]
-                if names and not _is_event(sides[0]):
+                names = [each for each in ast.walk(sides[1]) if _is_event(each, known)]
+                if names and not _is_event(sides[0], known):
                     yield node, sides[0]
-            elif _is_event(sides[1]):
+            elif _is_event(sides[1], known):
                 yield node, sides[0]
-            elif _is_event(sides[0]):
+            elif _is_event(sides[0], known):
                 yield node, sides[1]
         elif isinstance(node, ast.Match):
-            names = [each for case in node.cases for each in ast.walk(case.pattern) if _is_event(each)]
+            names = [each for case in node.cases for each in ast.walk(case.pattern) if _is_event(each, known)]
             if names:
                 yield node, node.subject
 
 
-def _is_event(node: ast.AST) -> bool:
+def _is_event(node: ast.AST, known: frozenset[str] = frozenset()) -> bool:
+    if isinstance(node, (ast.Name, ast.Attribute)) and known:
+        return ast.unparse(node).removesuffix(".value") in known
     return (
         isinstance(node, ast.Constant)
         and isinstance(node.value, str)
@@ -83,6 +108,10 @@ def _reader(tree: Tree, path: str, function: FunctionNode, tests: list[tuple[ast
         statement = _outermost(tree, function, _top_of_chain(tree, node), tree.text(subject))
         statement = _before_early_exits(tree, statement, tree.text(subject))
         if event is not None and statement is not None and tree.stands_alone(statement):
+            if event[1]:
+                # A class of the program around the event's own dict, not the SDK's classes.
+                inner = re.search(rf"\b{event[0]}\.(\w+)(?:\.get\(|\[)[\"'](?:{_KEYS})[\"']", tree.text(function))
+                event = (f"{event[0]}.{inner[1]}", False) if inner is not None else event
             return Reader(path, function, statement, tree.text(subject), *event)
     return None
 
@@ -160,9 +189,9 @@ def _is_type(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == "type"
 
 
-def main_reader(trees: dict[str, Tree]) -> Reader:
+def main_reader(trees: dict[str, Tree], names: frozenset[str] = frozenset()) -> Reader:
     """Return the reader that tells the most events apart; raises CannotRewrite where there is none."""
-    found = [each for path, tree in trees.items() for each in readers(tree, path)]
+    found = [each for path, tree in trees.items() for each in readers(tree, path, names)]
     if not found:
         raise CannotRewrite(
             "the code that reads the server's events was not found, so nothing could say when a response is over",

@@ -9,13 +9,15 @@ from typing import Literal
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes import comments
-from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Reroute, Unit
+from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, Operation, Reroute, Unit
 from pipeline_guard.fixes.payloads import Payload
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import BY_HAND, Target, TriggerCall, described, payload_at, target_of, trigger_call
 from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.skipped import remembered
 from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
 from pipeline_guard.fixes.tree import Tree
+from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
 from pipeline_guard.pipeline.model import Lane, Site
 
 # Causes that no turn of the caller and no tool stands behind.
@@ -31,7 +33,7 @@ def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
 
     site = _site(program, finding)
     lane = program.lanes.get(finding.lane)
-    if site.trigger in UNASKED and site.cause_here:
+    if site.trigger in UNASKED and (site.cause_here or (lane is not None and _only_unasked(lane, site))):
         yield from unasked(program, finding)
         return
     trigger = canonical_trigger(lane) if lane is not None else None
@@ -47,6 +49,15 @@ def outside_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("where it sends was not found", BY_HAND)
     for each in inner:
         yield _lead_through(program, lane, target, each, finding)
+
+
+def _only_unasked(lane: Lane, site: Site) -> bool:
+    """Say whether all that calls the function of a send is a timer, a recovery or the like."""
+    callers = [
+        each for each in lane.sites if each.kind == "response_create" and each.callee == f"{site.path}:{site.symbol}"
+    ]
+    live = [each for each in callers if each.context not in ("dormant", "test", "example")]
+    return bool(live) and all(each.trigger in UNASKED and each.cause_here for each in live)
 
 
 def no_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
@@ -76,7 +87,9 @@ def lead_through(program: Program, lane: Lane, target: Target, site: Site) -> tu
         call = trigger_call(program, target, site.path, calls[0], reason_for(site), payload)
     except CannotRewrite as error:
         return _at_its_callers(program, lane, target, site, payload, error)
-    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code), *call.widening]
+    operations: list[Operation] = [Reroute(site.path, site.line, site.column, call.code, target.awaits), *call.widening]
+    if site.trigger not in ("greeting", "user_turn"):
+        operations += remembered(program, lane, target, with_response=bool(call.widening))
     if site.trigger == "greeting" and site.cause_here:
         operations += greeting_log(program, site)
     why = f"goes through {target.symbol}() as {reason_for(site)}{described([call])}"
@@ -104,10 +117,11 @@ def _at_its_callers(
         calls.append(made)
         operations += made.widening
         if only and caller.callee == f"{site.path}:{site.symbol}":
-            operations.append(Reroute(caller.path, caller.line, caller.column, made.code))
+            operations.append(Reroute(caller.path, caller.line, caller.column, made.code, target.awaits))
         else:
             statement = program.tree(caller.path).statement_of(place)
-            operations.append(Insert(caller.path, statement.lineno, (f"await {made.code}",), after=True))
+            asks = f"await {made.code}" if target.awaits else made.code
+            operations.append(Insert(caller.path, statement.lineno, (asks,), after=True))
         if caller.trigger == "greeting" and caller.cause_here:
             operations += greeting_log(program, caller)
     name = site.symbol.rpartition(".")[2]
@@ -134,7 +148,7 @@ def _askers(
         if caller.trigger in UNASKED:
             continue
         tree = program.tree(caller.path)
-        place = _statement_call(tree, caller)
+        place = _statement_call(tree, caller, target.awaits)
         try:
             yield caller, place, trigger_call(program, target, caller.path, place, reason_for(caller), payload)
         except CannotRewrite:
@@ -144,13 +158,13 @@ def _askers(
             yield from _askers(program, lane, target, f"{caller.path}:{caller.symbol}", payload, error, depth - 1)
 
 
-def _statement_call(tree: Tree, site: Site) -> ast.Call:
-    """Return a call that is a statement of a coroutine function; raises CannotRewrite for any other."""
+def _statement_call(tree: Tree, site: Site, awaits: bool) -> ast.Call:
+    """Return a call that is a statement (of a coroutine function, where it ``awaits``); raises CannotRewrite."""
     calls = tree.calls_at(site.line, site.column)
     if not calls:
         raise CannotRewrite("a call of it was not found", BY_HAND)
     statement = tree.statement_of(calls[0])
-    if not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
+    if awaits and not isinstance(tree.function_of(statement), ast.AsyncFunctionDef):
         raise CannotRewrite(f"{site.path}:{site.line} calls it where nothing can be awaited", BY_HAND)
     inner = tree.parents[calls[0]]
     if not isinstance(statement, ast.Expr) or not isinstance(inner, (ast.Expr, ast.Await)):
@@ -168,6 +182,11 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
             "turn detection is off, so this may be what ends the caller's turn",
             "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
         )
+    if site.trigger in ("timer", "silence") and _follows(program, site, ("input_audio_buffer.commit", ".commit(")):
+        raise CannotRewrite(
+            "it commits the caller's audio first, so this is what ends the caller's turn",
+            "call the trigger here with the reason USER_TURN, or turn detection on and take this out",
+        )
     if _answers_a_tool(program, site):
         raise CannotRewrite("it follows the output of a tool, which would then be left without an answer", BY_HAND)
     name = _NAMES.get(site.trigger or "", "something")
@@ -175,8 +194,9 @@ def unasked(program: Program, finding: Finding) -> Iterator[Unit]:
     unit = _removed(program, site, finding, why)
     if site.trigger in ("recovery", "error_retry") and site.role != "primitive" and not _only_responds(program, site):
         called = (site.callee or "").rpartition(".")[2].rpartition(":")[2]
-        unit = unit._replace(
-            safety="unsafe", why=f"{why}; what {called}() tells the model beside it is not told either"
+        raise CannotRewrite(
+            f"{called}() tells the model something beside the response, and the caller would never hear of it",
+            f"let {called}() ask through the trigger; where this answers a turn of the caller, suppress the finding",
         )
     yield unit
 
@@ -197,6 +217,12 @@ def _only_responds(program: Program, site: Site) -> bool:
 
 def _answers_a_tool(program: Program, site: Site) -> bool:
     """Say whether the statements before a send, in its block, hand the model a tool's output."""
+    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
+    return _follows(program, site, words)
+
+
+def _follows(program: Program, site: Site, words: tuple[str, ...]) -> bool:
+    """Say whether some word stands in the statements before a send, in its block."""
     tree = program.tree(site.path)
     calls = tree.calls_at(site.line, site.column)
     if not calls:
@@ -205,7 +231,6 @@ def _answers_a_tool(program: Program, site: Site) -> bool:
     if statement not in tree.suites:
         return False
     before = [each for each in tree.suites[statement].statements if each.lineno < statement.lineno]
-    words = ("function_call_output", "output(", "tool_result", "function_result", "tool_output")
     return any(word in tree.text(each) for each in before for word in words)
 
 
@@ -218,31 +243,46 @@ def dormant(program: Program, finding: Finding) -> Iterator[Unit]:
     lane = program.lanes.get(finding.lane)
     if lane is not None:
         refuse_if_it_is_all(lane, "response_create", "ask for a response")
+    refuse_if_it_does_more(program, _site(program, finding))
     yield _removed(program, _site(program, finding), finding, "nothing reaches it today, and one edit would revive it")
 
 
 def _removed(program: Program, site: Site, finding: Finding, why: str) -> Unit:
-    operation = take_out(program, site.path, site.line, site.column, comments.RESPONSE)
-    if isinstance(operation, NoOpCall) and site.role != "primitive":
-        lane = program.lanes.get(finding.lane)
+    lane = program.lanes.get(finding.lane)
+    operations = [take_out(program, site.path, site.line, site.column, comments.RESPONSE)]
+    if site.role != "primitive" and _hands_over(program, site):
         trigger = canonical_trigger(lane) if lane is not None else None
         if trigger is None or site.callee != f"{trigger.path}:{trigger.symbol}":
-            _refuse_callback(program, site)
-    return Unit((operation,), finding.rule, "safe", why, (finding.fingerprint,))
+            operations = _in_what_is_started(program, lane, site)
+    return Unit(tuple(operations), finding.rule, "safe", why, (finding.fingerprint,))
 
 
-def _refuse_callback(program: Program, site: Site) -> None:
-    """Raise where a call hands over a function that does more than respond (``call_later(4, self.recover)``)."""
-    tree = program.tree(site.path)
-    callee_path, _, symbol = (site.callee or "").rpartition(":")
+def _hands_over(program: Program, site: Site) -> bool:
+    """Say whether a call hands its function over to be run later (``call_later(4, self.recover)``)."""
+    symbol = (site.callee or "").rpartition(":")[2]
     name = symbol.rpartition(".")[2]
-    for call in tree.calls_at(site.line, site.column):
+    for call in program.tree(site.path).calls_at(site.line, site.column):
         for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
             last = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", "")
-            if last == name and callee_path:
-                raise CannotRewrite(
-                    f"it starts {name}(), which may do other work as well", "take the response out there"
-                )
+            if name and last == name:
+                return True
+    return False
+
+
+def _in_what_is_started(program: Program, lane: Lane | None, site: Site) -> list[Operation]:
+    """Return what takes the responses out of a function that is started; raises where a turn asks through it as well.
+
+    What it does beside them goes on being done, and what starts it goes where nothing is left to do.
+    """
+    sites = [each for each in (lane.sites if lane is not None else ()) if each.kind == "response_create"]
+    inner = [each for each in sites if f"{each.path}:{each.symbol}" == site.callee and each.context != "dormant"]
+    callers = [each for each in sites if each.callee == site.callee and each.context not in ("dormant", "test")]
+    name = (site.callee or "").rpartition(":")[2].rpartition(".")[2]
+    if not inner or any(each.trigger not in UNASKED for each in callers):
+        raise CannotRewrite(f"it starts {name}(), which answers turns as well", "take the response out there")
+    if any(_answers_a_tool(program, each) or each.per_tool is not None for each in inner):
+        raise CannotRewrite(f"{name}() answers a tool as well", "take the response out there")
+    return [take_out(program, each.path, each.line, each.column, comments.RESPONSE) for each in inner]
 
 
 def _site(program: Program, finding: Finding) -> Site:

@@ -21,10 +21,12 @@ from pipeline_guard.fixes.edits import (
     Replacement,
     Reroute,
     Substitute,
+    TakeElement,
     Wrap,
     splice,
 )
-from pipeline_guard.fixes.effects import kept_effects
+from pipeline_guard.fixes.effects import kept_effects, spins_without
+from pipeline_guard.fixes.elements import taken_element
 from pipeline_guard.fixes.source import Source, lines_of
 from pipeline_guard.fixes.tree import Tree, first_line, is_docstring
 
@@ -40,6 +42,7 @@ class Rewriter:
         self.source = source
         self.tree = Tree(source)
         self.removed: dict[ast.stmt, tuple[str, ...]] = {}
+        self.dropped: set[ast.stmt] = set()
         self.replacements: list[Replacement] = []
         self.wraps: list[Wrap] = []
 
@@ -47,6 +50,8 @@ class Rewriter:
         """Take in one operation; raises CannotRewrite and then nothing of it is taken in."""
         if isinstance(operation, NoOpCall):
             statement = self._statement_of_call(operation)
+            if spins_without(self.tree, statement):
+                raise CannotRewrite("the loop around it would wait for nothing any more", "take the loop out with it")
             self._mark(statement, operation.comment)
         elif isinstance(operation, Reroute):
             self._reroute(operation)
@@ -63,9 +68,15 @@ class Rewriter:
             gone = self.tree.statement_at(operation.line)
             if gone is None or not self.tree.stands_alone(gone):
                 raise CannotRewrite("the statement shares its line with other code")
-            self.removed.setdefault(gone, ())
+            known = self.removed.setdefault(gone, ())
+            if operation.whole:
+                self.dropped.add(gone)
+            if operation.comment and operation.comment not in known:
+                self.removed[gone] = (*known, operation.comment)
         elif isinstance(operation, Wrap):
             self._wrap(operation)
+        elif isinstance(operation, TakeElement):
+            self.replacements += taken_element(self.tree, operation)
         elif isinstance(operation, Substitute):
             self._substitute(operation)
 
@@ -147,7 +158,7 @@ class Rewriter:
         indentation, newline = self.tree.indentation(first), self.source.newline_near(first)
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
         text = self.source.text[start:end]
-        effects = [self.tree.text(effect) for effect in kept_effects(statement)]
+        effects = [self.tree.text(effect) for effect in self._effects(statement)]
         if any("\n" in effect or "\r" in effect for effect in effects):
             raise CannotRewrite("an argument that must still be evaluated runs over several lines", _GONE_WITH)
         lines = [*comments_in(text), *self._comments(statement), *effects]
@@ -163,12 +174,15 @@ class Rewriter:
         above = self.source.line(statement.lineno - 1).strip() if statement.lineno > 1 else ""
         return [comment for comment in self.removed[statement] if comment != above]
 
+    def _effects(self, statement: ast.stmt) -> list[ast.expr]:
+        return [] if statement in self.dropped else kept_effects(statement)
+
     def _leaves_nothing(self, statement: ast.stmt) -> bool:
         """Say whether a statement is the one of its block that has to stay as ``pass``."""
         suite = self.tree.suites[statement]
         if isinstance(suite.owner, ast.Module):
             return False
-        gone = [each for each in suite.statements if each in self.removed and not kept_effects(each)]
+        gone = [each for each in suite.statements if each in self.removed and not self._effects(each)]
         return len(gone) == len(suite.statements) and gone[-1] is statement
 
     def _line_owner(self, statement: ast.stmt) -> ast.stmt:
@@ -307,7 +321,7 @@ class Rewriter:
         """Return replacements with one more, which indents a statement as the others leave it."""
         statement = self.tree.statement_at(operation.line)
         assert statement is not None
-        first, last = first_line(statement), statement.end_lineno or statement.lineno
+        first, last = first_line(statement), operation.last or statement.end_lineno or statement.lineno
         newline, indentation, unit = self.source.newline_near(first), self.tree.indentation(first), self.tree.unit
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
         inside = [each for each in others if start <= each.start and each.end <= end and start != each.end]

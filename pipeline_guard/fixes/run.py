@@ -10,7 +10,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Refusal, Replacement, Unit, splice
 from pipeline_guard.fixes.orphans import orphaned_imports
-from pipeline_guard.fixes.plan import plan
+from pipeline_guard.fixes.plan import can_be_mended, plan
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
 from pipeline_guard.fixes.source import Source
@@ -18,6 +18,11 @@ from pipeline_guard.fixes.verify import complaint_about
 
 MAX_ROUNDS = 12
 _ONE_PER_PIECE = frozenset({"PG105", "PG215", "PG304", "PG405"})
+# What a finding hides: a guard is judged where there is one, and what goes past a trigger where it sends.
+_HIDES = {"PG203": ("PG204", "PG206"), "PG205": ("PG206",), "PG217": ("PG201", "PG204", "PG206", "PG303")}
+# Fixes that others build upon: those wait until these are made.
+_FIRST = ({"PG107"}, {"PG203", "PG204", "PG206"}, {"PG209", "PG214"}, {"PG205"})
+_SECOND = ({"PG101", "PG102"}, {"PG209", "PG214", "PG219"}, {"PG219"}, {"PG204"})
 
 
 class Done(NamedTuple):
@@ -57,7 +62,7 @@ def fix(
         waiting = [unit for unit in units if unit.safety == "unsafe" and not unsafe]
         units = [unit for unit in units if unit not in waiting and unit not in declined and unit.mends not in failed]
         # The aids describe the pipeline, so they wait until it is what they say.
-        units = [unit for unit in units if not _is_late(unit)] or units
+        units = _in_turn([unit for unit in units if not _is_late(unit)] or units)
         if approve is not None:
             units = _approved(program, units, approve, declined)
         if not units:
@@ -72,6 +77,13 @@ def fix(
 
 def _is_late(unit: Unit) -> bool:
     return unit.rule.startswith(("PG5", "PG106"))
+
+
+def _in_turn(units: list[Unit]) -> list[Unit]:
+    """Return the units of this round: without those that build upon others of the same round."""
+    rules = {rule for unit in units for rule in unit.rule.split(", ")}
+    waiting = {rule for first, second in zip(_FIRST, _SECOND, strict=True) if rules & first for rule in second}
+    return [unit for unit in units if not waiting & set(unit.rule.split(", "))]
 
 
 def _approved(program: Program, units: list[Unit], approve: Approve, declined: set[Unit]) -> list[Unit]:
@@ -123,16 +135,22 @@ def _possible(program: Program, units: Sequence[Unit]) -> tuple[list[Unit], list
 
 def _objection(before: Program, after: Program, units: Iterable[Unit]) -> str | None:
     """Return why the edits must not stand: something they set out to mend is still there, or something is new."""
-    left = Counter(finding.fingerprint for finding in after.findings)
     mended = {fingerprint for unit in units for fingerprint in unit.mends}
-    if any(left[fingerprint] for fingerprint in mended):
-        return "the finding would still be there"
+    there = {finding.fingerprint: _home(finding) for finding in before.findings}
+    goals = Counter(there[each] for each in mended if each in there)
+    counts = Counter(map(_home, before.findings))
+    left = Counter(map(_home, after.findings))
+    # Like lines are told apart by their order, so that one that stays may bear the name of one that went.
+    for finding in after.findings:
+        home = _home(finding)
+        if finding.fingerprint in mended and left[home] > counts[home] - goals[home]:
+            return "the finding would still be there"
     known = Counter(_identity(finding) for finding in before.findings)
     for finding in after.findings:
         identity = _identity(finding)
         if known[identity]:
             known[identity] -= 1
-        elif finding.severity != "note" and not _was_dormant(before, finding):
+        elif finding.severity != "note" and not _was_dormant(before, finding) and not _was_open(before, after, finding):
             return f"it would bring a new {finding.rule} ({finding.path}:{finding.line})"
     return None
 
@@ -143,6 +161,20 @@ def _was_dormant(before: Program, finding: Finding) -> bool:
         site.context == "dormant" and (site.path, site.symbol) == (finding.path, finding.symbol)
         for site in before.map.sites()
     )
+
+
+def _was_open(before: Program, after: Program, finding: Finding) -> bool:
+    """Say whether a finding only comes to light: there was no guard to judge, or no trigger that others go past."""
+    mended = [rule for rule in _HIDES if _has(before, rule, finding.lane) and not _has(after, rule, finding.lane)]
+    return any(finding.rule in _HIDES[rule] for rule in mended) and can_be_mended(after, finding)
+
+
+def _has(program: Program, rule: str, lane: str) -> bool:
+    return any(each.rule == rule and each.lane == lane for each in program.findings)
+
+
+def _home(finding: Finding) -> tuple[str, str, str]:
+    return finding.rule, finding.path, finding.symbol
 
 
 def _identity(finding: Finding) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from pipeline_guard.fixes.edits import CannotRewrite, NoOpBody, NoOpCall, Operat
 from pipeline_guard.fixes.effects import kept_effects
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around
+from pipeline_guard.fixes.spawns import only_started, without_spawns
 from pipeline_guard.fixes.tree import FunctionNode, Tree, is_docstring
 
 _LOG_METHODS = frozenset({"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "print"})
@@ -20,24 +21,45 @@ def take_out(program: Program, path: str, line: int, column: int, comment: str) 
     calls = tree.calls_at(line, column)
     if calls:
         around = functions_around(tree, calls[0])
-        if around and is_only_for(tree, around[0], calls[0]):
+        if around and is_only_for(tree, around[0], calls[0], waits=True):
+            operation = NoOpBody(path, around[0].lineno, comment)
             try:
                 refuse_unless_empty_is_fine(tree, around[0])
+                without_spawns(program, operation)
             except CannotRewrite:
-                pass
+                pass  # the function keeps its shape, for those that wait for its end
             else:
-                return NoOpBody(path, around[0].lineno, comment)
+                if is_only_for(tree, around[0], calls[0]) or only_started(program, path, around[0]):
+                    return operation
     return NoOpCall(path, line, column, comment)
 
 
-def is_only_for(tree: Tree, function: FunctionNode, call: ast.Call) -> bool:
-    """Say whether a function does nothing beside one call but prepare it, guard it and log."""
+def is_only_for(tree: Tree, function: FunctionNode, call: ast.Call, *, waits: bool = False) -> bool:
+    """Say whether a function does nothing beside one call but prepare it, guard it and log (``waits``: and sleep)."""
     statement = tree.statement_of(call)
     if isinstance(statement, (ast.Return, ast.If, ast.While, ast.With, ast.AsyncWith, ast.For, ast.AsyncFor)):
         return False
     if kept_effects(statement):
         return False
-    return all(each is statement or _means_nothing_alone(each) for each in tree.statements_of(function))
+    return all(
+        each is statement or _means_nothing_alone(each) or (waits and _only_waits(each))
+        for each in tree.statements_of(function)
+    )
+
+
+def _only_waits(statement: ast.stmt) -> bool:
+    """Say whether a statement sleeps, or is a loop that asks nothing of anybody else."""
+    if isinstance(statement, ast.While):
+        return not _acts(statement.test)
+    if isinstance(statement, (ast.Continue, ast.Break)):
+        return True
+    if not isinstance(statement, ast.Expr):
+        return False
+    value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
+    if not isinstance(value, ast.Call):
+        return False
+    name = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+    return name == "sleep" and not any(_acts(each) for each in value.args)
 
 
 def _means_nothing_alone(statement: ast.stmt) -> bool:

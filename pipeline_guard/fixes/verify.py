@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import re
+import symtable
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pipeline_guard.fixes.edits import Replacement
 from pipeline_guard.fixes.source import Source
 from pipeline_guard.fixes.tree import FUNCTIONS, Tree, own_nodes
 
+_ALWAYS = frozenset((*dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "WindowsError"))
 _KIND = {ast.FunctionDef: "function", ast.AsyncFunctionDef: "coroutine"}
 
 
@@ -28,6 +32,9 @@ def complaint_about(before: Source, after: Source, replacements: Iterable[Replac
         old, new = Tree(before), Tree(after)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"the result would not compile ({getattr(error, 'msg', None) or type(error).__name__})"
+    unknown = sorted(unknown_names(after) - unknown_names(before))
+    if unknown:
+        return f"{unknown[0]} would mean nothing where it is used"
     spans = [(each.start, each.end) for each in replacements]
     lost = _untouched(old, spans) - _all_statements(new)
     if lost:
@@ -37,6 +44,31 @@ def complaint_about(before: Source, after: Source, replacements: Iterable[Replac
         if after_kinds.get(name, kind) != kind:
             return f"{name} would turn from {kind} into {after_kinds[name]}"
     return None
+
+
+def unknown_names(source: Source) -> set[str]:
+    """Return the names that functions read and that neither they, the module nor Python itself gives a value."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = symtable.symtable(source.text, source.path, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    tables = list(_tables(module))
+    if re.search(r"^[ \t]*from[ \t].*\bimport[ \t(]*\*", source.text, re.MULTILINE):
+        return set()  # anything may come from there
+    given = {each.get_name() for each in module.get_symbols() if each.is_assigned() or each.is_imported()}
+    given |= {each.get_name() for table in tables for each in table.get_symbols()
+              if each.is_declared_global() and each.is_assigned()}  # fmt: skip
+    read = {each.get_name() for table in tables for each in table.get_symbols()
+            if each.is_global() and each.is_referenced()}  # fmt: skip
+    return read - given - _ALWAYS
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)
 
 
 def _compiles(text: str) -> bool:

@@ -23,6 +23,8 @@ from pipeline_guard.program.values import Frame, Function
 from pipeline_guard.vocabulary import Vocabulary
 
 _ZEROS = frozenset("\x00\xff\x7f")  # silence in linear and in μ-law samples
+# The kind of what makes a service other than OpenAI Realtime answer: never part of a lane, read beside the others.
+ANSWER = "answer"
 _AUDIO_SPAWN = ("task", "thread", "executor", "timer", "callback", "register")
 
 
@@ -90,7 +92,7 @@ class Chains:
             walk.queued.discard(func)
             for edge in list(self.graph.calls_of(func)) if func not in self._fed else ():
                 self._climb(walk, func, edge)
-            if kind in ENGINE_KINDS or kind == "response_create":
+            if kind in ENGINE_KINDS or kind in ("response_create", ANSWER):
                 for put in self._worker_puts(walk, func):
                     if kind in ENGINE_KINDS:  # the queue is the engine's own affair: who fills it hands over
                         self._putters.add(put.func)

@@ -15,7 +15,7 @@ from pipeline_guard.pipeline.model import PipelineMap
 
 _KIND = "maps"
 # Settings that decide which findings are wanted and how grave they are.
-_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on"})
+_ASKED_OF_THE_MAP = frozenset({"select", "ignore", "severity", "per_path", "paths", "fail_on", "baseline"})
 # Settings that say nothing about a file by itself.
 _ABOUT_THE_WHOLE = frozenset({"exclude", "max_file_size", "contract", "apps", "source"})
 _encode = msgspec.msgpack.Encoder().encode

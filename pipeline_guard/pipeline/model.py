@@ -328,6 +328,28 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     app: str = ""
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that makes a service other than OpenAI Realtime answer; ``service`` names the service.
+
+    ``what`` is the method or message that it sends, or the function that it calls, as "path:symbol".  ``after`` is the
+    place in the same function that has made it answer before on the same way, with nothing waited for in between: the
+    caller hears two replies to one thing.
+    """
+
+    service: str
+    what: str
+    path: str
+    line: int
+    end_line: int
+    column: int
+    symbol: str
+    context: Context
+    after: Step | None = None
+    confidence: Confidence = "high"
+    reached_from: tuple[Step, ...] = ()
+    app: str = ""
+
+
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was not analysed, and why.
 
@@ -370,6 +392,7 @@ class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to "what is the live pipeline of this backend".
 
     ``outside`` are speech engines and TwiML verbs that run in no call of a lane: another pipeline, without Realtime.
+    ``answers`` are what makes other speech-to-speech services answer: no site, and never judged but by a baseline.
     """
 
     root: str
@@ -378,6 +401,7 @@ class PipelineMap(msgspec.Struct, frozen=True, kw_only=True):
     coverage: Coverage
     outside: tuple[Site, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites of every lane and those outside, ordered by place."""

@@ -12,6 +12,7 @@ from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
+from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
 from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.assemble import Assembler
 from pipeline_guard.pipeline.beside import Beside
@@ -20,7 +21,7 @@ from pipeline_guard.pipeline.declared import unmet_declarations
 from pipeline_guard.pipeline.engines import EngineFinder
 from pipeline_guard.pipeline.evidence import ENGINE_KINDS
 from pipeline_guard.pipeline.hygiene.reader import SIDE_KINDS, HygieneReader
-from pipeline_guard.pipeline.model import Coverage, PipelineMap
+from pipeline_guard.pipeline.model import Coverage, Gap, PipelineMap, Site
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
@@ -123,17 +124,26 @@ def _analyse(
     beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
     twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
     lanes, outside = beside.attach(members, engines, verbs, twiml)
-    analysed = len(program.modules)
     unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
     gaps = (*loader.gaps, *assembler.gaps, *unmet)
-    if any(gap.reason == UNFOLLOWED for gap in gaps):
-        # Nobody looked for who calls it.
-        outside = tuple(
-            msgspec.structs.replace(site, context="unknown") if site.context == "dormant" else site for site in outside
-        )
-    coverage = Coverage(
-        discovered=len(files),
-        analysed=analysed,
-        set_aside=len(files) - analysed - len({gap.path for gap in loader.gaps if gap.reason != UNFOLLOWED}),
+    answered = AnswerFinder(graph, vocabulary, finder.transports).run()
+    responses = [hop for hop in hops if hop.kind == "response_create"]
+    answers = AnswerReader(graph, reach, queues, vocabulary, apps).read(answered, responses)
+    return PipelineMap(
+        root=str(root), lanes=lanes, outside=_as_far_as_followed(outside, gaps), gaps=gaps,
+        coverage=_coverage(len(files), len(program.modules), loader.gaps), remarks=remarks, answers=answers,
+    )  # fmt: skip
+
+
+def _coverage(discovered: int, analysed: int, gaps: Sequence[Gap]) -> Coverage:
+    unread = {gap.path for gap in gaps if gap.reason != UNFOLLOWED}
+    return Coverage(discovered=discovered, analysed=analysed, set_aside=discovered - analysed - len(unread))
+
+
+def _as_far_as_followed(outside: tuple[Site, ...], gaps: Sequence[Gap]) -> tuple[Site, ...]:
+    """Call no place dormant where nobody looked for who calls it."""
+    if not any(gap.reason == UNFOLLOWED for gap in gaps):
+        return outside
+    return tuple(
+        msgspec.structs.replace(site, context="unknown") if site.context == "dormant" else site for site in outside
     )
-    return PipelineMap(root=str(root), lanes=lanes, outside=outside, gaps=gaps, coverage=coverage, remarks=remarks)

@@ -15,6 +15,7 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.git_history import Repository
 from pipeline_guard.pipeline.model import PipelineMap, Site
 from pipeline_guard.ratchet import rollback
+from pipeline_guard.ratchet.answers import second_answers
 from pipeline_guard.ratchet.contract import losses
 from pipeline_guard.ratchet.matching import Pairing, Stage, pair
 from pipeline_guard.ratchet.record import ENGINE_KINDS, judged_lanes, marks
@@ -123,6 +124,7 @@ def _paths(baseline: Baseline) -> set[str]:
     return {
         *(known.path for known in baseline.findings),
         *(mark.path for mark in baseline.sites),
+        *(mark.path for mark in baseline.answers),
         *(place.rpartition(":")[0] for place in places),
     }
 
@@ -262,6 +264,8 @@ def _losses(
         reporter.add(RULE, draft, loss.lane)
     told = {(finding.path, finding.line) for finding in new}
     for draft in [*_more_audio(baseline, watched, told), *_woken(watched, told), *_engines(watched)]:
+        reporter.add(RULE, draft, None)
+    for draft in second_answers(baseline, pipeline_map, statements):
         reporter.add(RULE, draft, None)
     return reporter.findings(), new
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Gate, Lane, PipelineMap, Site
-from pipeline_guard.ratchet.state import Baseline, Known, LaneState, Mark, Nearness
+from pipeline_guard.ratchet.answers import answer_marks
+from pipeline_guard.ratchet.state import VERSION, AnswerMark, Baseline, Known, LaneState, Mark, Nearness
 from pipeline_guard.statements import Statements
 
 ABOUT = (
@@ -22,7 +23,9 @@ _QUIET = frozenset({"dormant", "example", "test"})
 def record(pipeline_map: PipelineMap, findings: Iterable[Finding], statements: Statements) -> Baseline:
     """Return the baseline of a backend as it is; what a suppression answers for is not part of it."""
     known = [known_of(finding) for finding in findings if not finding.suppressed]
+    answers = sorted((mark for mark, _ in answer_marks(pipeline_map, statements)), key=_answer_order)
     return Baseline(
+        version=VERSION if answers else 1,
         about=ABOUT,
         counts=dict(sorted(Counter(each.rule for each in known).items())),
         lanes=tuple(sorted((lane_state(lane) for lane in judged_lanes(pipeline_map)), key=lambda lane: lane.name)),
@@ -33,7 +36,12 @@ def record(pipeline_map: PipelineMap, findings: Iterable[Finding], statements: S
             )
         ),
         findings=tuple(sorted(known, key=lambda k: (k.path, k.rule, k.symbol, k.statement, k.fingerprint))),
+        answers=tuple(answers),
     )
+
+
+def _answer_order(mark: AnswerMark) -> tuple[str, str, str, str, str]:
+    return (mark.lane, mark.path, mark.symbol, mark.what, mark.statement)
 
 
 def known_of(finding: Finding) -> Known:
@@ -131,10 +139,13 @@ def shrunk(baseline: Baseline, now: Baseline, known: Iterable[Finding], *, worse
     than it was: then it stays, so that nothing recorded is given up.
     """
     kept = sorted((known_of(each) for each in known), key=lambda k: (k.path, k.rule, k.symbol, k.statement))
+    answers = baseline.answers if worse else now.answers
     return Baseline(
+        version=VERSION if answers else 1,
         about=ABOUT,
         counts=dict(sorted(Counter(each.rule for each in kept).items())),
         lanes=baseline.lanes if worse else now.lanes,
         sites=baseline.sites if worse else now.sites,
         findings=tuple(kept),
+        answers=answers,
     )

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 1
+# The newest layout that is read; what it adds is written only where there is any of it.
+VERSION = 2
 # How near to a call some code is: "flagged" code runs once a setting is changed, "after" is after the call.
 Nearness = Literal["live", "flagged", "after", "dormant"]
 
@@ -43,6 +44,22 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     apart: bool = False
 
 
+class AnswerMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A place that makes a speech-to-speech service other than OpenAI Realtime answer.
+
+    ``what`` is the method or message that it sends, or the function that it calls; ``again`` says that the same way
+    through the function has made the service answer before.
+    """
+
+    lane: str
+    path: str
+    symbol: str
+    what: str
+    statement: str
+    state: Nearness
+    again: bool = False
+
+
 class LaneState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one pipeline had that it must not lose.
 
@@ -60,11 +77,15 @@ class LaneState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was known of a backend at one moment."""
+    """What was known of a backend at one moment.
 
-    version: int = VERSION
+    ``answers`` came with version 2: an older baseline holds none, which is the same as knowing of no other service.
+    """
+
+    version: int = 1
     about: str = ""
     counts: dict[str, int] = {}
     lanes: tuple[LaneState, ...] = ()
     sites: tuple[Mark, ...] = ()
     findings: tuple[Known, ...] = ()
+    answers: tuple[AnswerMark, ...] = ()

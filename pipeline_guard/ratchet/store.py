@@ -17,6 +17,8 @@ _AGAIN = "record it again with 'pipeline-guard baseline PATH --output FILE'"
 def to_text(baseline: Baseline) -> str:
     """Return a baseline as the text of its file."""
     table: dict[str, Any] = msgspec.to_builtins(baseline)
+    if not baseline.answers:
+        del table["answers"]  # the file of a backend without other services is what it was before there were any
     parts = []
     for key, value in table.items():
         if isinstance(value, dict):

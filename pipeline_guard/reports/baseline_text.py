@@ -7,6 +7,7 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
+from pipeline_guard.ratchet.answers import summary
 from pipeline_guard.ratchet.state import Baseline, LaneState
 from pipeline_guard.reports.formats import rule_name
 from pipeline_guard.reports.terminal import QUIET_STYLE, clean, count
@@ -41,6 +42,12 @@ def render(baseline: Baseline, before: Baseline | None, console: Console, *, ref
         _lane(lane, console)
     if len(baseline.lanes) > _SHOWN_LANES:
         console.print(Text(f"and {count(len(baseline.lanes) - _SHOWN_LANES, 'more pipeline')}", style=QUIET_STYLE))
+    for other in summary(baseline):
+        console.print()
+        console.print(Text(clean(other.lane), style="bold underline"))
+        said = f"from {count(other.places, 'place')} in {count(other.functions, 'function')}"
+        twice = f", {other.second} of them a second time on one way" if other.second else ""
+        console.print(Text.assemble(("  answers     ", QUIET_STYLE), said + twice), soft_wrap=True)
     if refused:
         console.print()
         console.print(

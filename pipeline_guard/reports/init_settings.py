@@ -23,6 +23,10 @@ _WRITTEN = (
     f"{MARK} from what the code does: correct what is not meant that way. With these names a "
     "second path is told from the one that is meant, and a renamed part is noticed."
 )
+_BASELINE = (
+    "Where the backend is not clean yet: record what is known with 'pipeline-guard baseline', commit that file, and "
+    'put baseline = "pipeline-guard-baseline.json" {where}; each check then fails only on what gets worse.'
+)
 _WIDTH = 110
 
 
@@ -72,6 +76,8 @@ def render(pipeline_map: PipelineMap, lanes: Sequence[Lane], apps: Sequence[AppD
     ``prefix`` is what stands before the names of tables ("tool.pipeline-guard."), empty in a file of our own.
     """
     lines = list(_comment(_WRITTEN))
+    table = prefix.rstrip(".")
+    lines += _comment(_BASELINE.format(where=f"into [{table}]" if table else "above all tables of this file"))
     if apps:
         for draft in apps:
             lines += ["", f"[[{prefix}app]]", f"name = {_quoted(draft.name)}"]

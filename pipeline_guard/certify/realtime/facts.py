@@ -30,7 +30,8 @@ class ResponseFacts:
 
     ``covers`` are the items that were new when it was created: the caller's turns and the function results that it
     answers.  A response that covers nothing says again what was said.  ``created_at`` is None when it was cancelled
-    before ``response.created``; ``number`` counts those of the default conversation.
+    before ``response.created``; ``number`` counts those of the default conversation.  ``asked_at`` is when the client
+    sent its request and ``asked_by`` the number of that message in the record; None where the client did not ask.
     """
 
     id: str
@@ -47,6 +48,8 @@ class ResponseFacts:
     reason: str | None = None
     audio_ms: int = 0
     outputs: int = 0
+    asked_at: float | None = None
+    asked_by: int | None = None
 
     @property
     def said_something(self) -> bool:
@@ -54,3 +57,19 @@ class ResponseFacts:
         if self.status in ("completed", "incomplete"):
             return True
         return self.status != "failed" and (self.audio_ms > 0 or self.outputs > 0)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A client event that was answered with an error.
+
+    ``asked_by`` is the event's number in the record, ``asked_at`` when the client sent it; ``active`` is the response
+    that was active then.
+    """
+
+    asked_by: int
+    asked_at: float
+    at: float
+    connection: int
+    error: Mapping[str, object]
+    active: str | None

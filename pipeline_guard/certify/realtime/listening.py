@@ -31,6 +31,11 @@ class Listening:
         """How much audio the session has been given, in milliseconds."""
         return self.buffer.end_ms
 
+    @property
+    def silence_ms(self) -> int:
+        """How much silence ends a turn; 0 where turn detection is off."""
+        return self._activity.silence_ms if self._activity is not None else 0
+
     def configure(self, session: Mapping[str, Any]) -> None:
         """Take over the session's settings; a new turn detection starts listening afresh."""
         settings = session["audio"]["input"]

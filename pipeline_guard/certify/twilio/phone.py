@@ -19,6 +19,11 @@ class Phone:
         """Whether the agent's voice plays right now."""
         return any(leg.stream.is_playing(self._call.now) for leg in self._call.legs)
 
+    @property
+    def turn_silence(self) -> float:
+        """How much silence ends a turn of the caller, as far as it is known; 0.5 is the service's default."""
+        return self._call.turn_silence()
+
     def say(self, audio: bytes, label: str | None = None) -> None:
         """Start to say something; it goes out frame by frame.  ``label`` is what the ledger calls it."""
         self._call.say(audio, label)

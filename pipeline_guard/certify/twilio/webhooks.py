@@ -107,3 +107,19 @@ def _request(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> t
             return error.code, error.read().decode("utf-8", "replace")
     except (OSError, ValueError) as error:
         return 0, str(error)
+
+
+async def ask_webhook(url: str, public_host: str, auth_token: str, account_sid: str) -> tuple[int, str]:
+    """Ask a webhook outside of any call, as for a call that begins; return status (0 without answer) and body."""
+    public = urlsplit(url)._replace(scheme="https", netloc=public_host).geturl()
+    form = {
+        "AccountSid": account_sid,
+        "CallSid": "CA00000000000000000000000000000000",
+        "From": "+972501234567",
+        "To": "+97231234567",
+        "CallStatus": "ringing",
+        "Direction": "inbound",
+        "ApiVersion": "2010-04-01",
+    }
+    headers = {"Host": public_host, "X-Forwarded-Proto": "https", HEADER: sign(auth_token, public, form)}
+    return await asyncio.to_thread(_request, url, form, headers)
