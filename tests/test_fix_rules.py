@@ -37,6 +37,7 @@ def fixed(folder: Path, rule_id: str, number: int) -> tuple[Outcome, str]:
 MENDED = {
     "PG104": (0,),
     "PG107": (0, 1),
+    "PG205": (0, 1, 2),
     "PG209": (0, 5),
     "PG210": (0, 1, 2),
     "PG213": (0, 1, 2),
@@ -45,6 +46,8 @@ MENDED = {
     "PG219": (0, 1),
 }
 LEFT = {
+    ("PG108", 0): "put there twice",
+    ("PG205", 3): "holds no id",
     ("PG209", 1): "in a way that cannot be taken out",
     ("PG209", 2): "no argument of its own",
     ("PG209", 4): "no argument of its own",

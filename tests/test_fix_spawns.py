@@ -204,6 +204,19 @@ def test_one_of_several_tasks_goes_out_of_the_list(tmp_path: Path, case: str) ->
     assert function == GONE
 
 
+def test_a_task_that_is_put_among_others_is_not_put_there(tmp_path: Path) -> None:
+    start = """
+        tasks = []
+        tasks.append(asyncio.create_task(self.other()))
+        tasks.append(asyncio.create_task(self.nudge()))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    """
+    first, function = fixed(tmp_path, start, LOOP)
+    kept = textwrap.dedent(start).strip()
+    assert first == kept.replace("tasks.append(asyncio.create_task(self.nudge()))", comments.RESPONSE)
+    assert function == GONE
+
+
 def test_a_result_with_a_place_of_its_own_stays(tmp_path: Path) -> None:
     start = "first, second = await asyncio.gather(self.nudge(), self.other())"
     first, _ = fixed(tmp_path, start, LOOP)
@@ -239,3 +252,30 @@ def test_an_element_is_taken_out(before: str, column: int, after: str) -> None:
 def test_an_element_that_cannot_go_by_itself_is_refused(before: str, column: int) -> None:
     with pytest.raises(CannotRewrite):
         Rewriter(Source("x.py", before.encode())).add(TakeElement("x.py", 1, column, "# gone"))
+
+
+def test_the_mark_of_a_request_goes_with_it(tmp_path: Path) -> None:
+    """A timer set ``pending`` and sent; with the send alone gone, no turn would ever be answered again."""
+    start = "self.loop.call_later(4, self.nudge)"
+    marked = """
+        def nudge(self):
+            self.nudged = True
+            self.pending = True
+            try:
+                asyncio.ensure_future(self.ws.send(json.dumps(CREATE)))
+            except OSError:
+                logger.warning("gone")
+    """
+    _, function = fixed(tmp_path, start, marked)
+    assert "self.pending" not in function
+    assert "self.nudged = True" in function
+
+
+def test_a_request_that_is_led_through_the_trigger_does_not_find_its_own_mark(tmp_path: Path) -> None:
+    start = """
+        self.pending = True
+        await self.ws.send(json.dumps(CREATE))
+        logger.info("asked")
+    """
+    first, _ = fixed(tmp_path, start, "def nudge(self):\n    logger.info('quiet')")
+    assert first == 'await self.trigger_response("USER_TURN")\nlogger.info("asked")'

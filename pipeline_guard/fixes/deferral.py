@@ -7,8 +7,8 @@ import ast
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
 from pipeline_guard.fixes.guards import early_return, trigger_method
-from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.pumps import receiver_at
 from pipeline_guard.fixes.reader import Reader, readers
 from pipeline_guard.fixes.scope import method_around, parameters, self_name
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line

@@ -74,11 +74,15 @@ class Wrap(msgspec.Struct, frozen=True, tag=True):
 
 
 class Remove(msgspec.Struct, frozen=True, tag=True):
-    """Take away the statement at a line, which nothing needs any more; its comments stay, one may come."""
+    """Take away the statement at a line, which nothing needs any more; its comments stay, one may come.
+
+    What its arguments do is still done, unless ``whole``.
+    """
 
     path: str
     line: int
     comment: str = ""
+    whole: bool = False
 
 
 class TakeElement(msgspec.Struct, frozen=True, tag=True):

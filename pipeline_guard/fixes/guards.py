@@ -9,8 +9,8 @@ from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Substitute, Unit, Wrap
 from pipeline_guard.fixes.needed import need
-from pipeline_guard.fixes.new_trigger import receiver_at
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.pumps import other_pumps, receiver_at
 from pipeline_guard.fixes.reader import Reader, main_reader, readers
 from pipeline_guard.fixes.scope import functions_around, method_around, self_name
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree, first_line
@@ -36,7 +36,6 @@ def without_guard(program: Program, finding: Finding) -> Iterator[Unit]:
 
 def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -> Unit:
     """Return the unit that puts guard, mark and bookkeeping into a trigger that sends whatever happens."""
-    from pipeline_guard.fixes.followers import followers
     from pipeline_guard.fixes.new_trigger import bookkeeping, state_lines, warning
 
     tree = program.tree(trigger.path)
@@ -47,7 +46,8 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     if kept is not None and not kept.endswith("_id"):
         raise CannotRewrite(f"what {kept} holds is not known", BY_HAND)
     names = ("pending_response", "deferred_response", "responses_asked")
-    owner, init = _room(tree, function, names if kept else ("active_response_id", *names))
+    declared = kept is not None or _is_only_declared(tree, function, "active_response_id")
+    owner, init = _room(tree, function, names if declared else ("active_response_id", *names))
     reader = main_reader(
         {path: program.tree(path) for path in dict.fromkeys(each.path for each in lane.sites)}, program.event_names
     )
@@ -64,18 +64,31 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         Insert(
             trigger.path,
             first_line(init),
-            state_lines(self_name(init) or "self", ("deferred_response", *(["active_response_id"] if kept else []))),
+            state_lines(
+                self_name(init) or "self", ("deferred_response", *(["active_response_id"] if declared else []))
+            ),
             end=True,
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
         *_marked(tree, trigger.path, send, event, own),
-        *(
-            bookkeeping(each, f"{at}.", kept, None, awaits=isinstance(function, ast.AsyncFunctionDef))
-            for each, at in ((reader, receiver), *followers(program, trigger.path, owner, reader))
-        ),
     ]
+    awaits = isinstance(function, ast.AsyncFunctionDef)
+    for each, session in ((reader, receiver), *other_pumps(program, trigger.path, owner, reader)):
+        operations.append(bookkeeping(each, f"{session}.", kept, None, awaits=awaits))
     why = f"{trigger.symbol}() asks for an active response first, and marks its own before the send"
     return Unit(tuple(operations), finding.rule, "unsafe", why, (finding.fingerprint,))
+
+
+def _is_only_declared(tree: Tree, function: FunctionNode, name: str) -> bool:
+    """Say whether the class of a trigger sets an attribute to None in its constructor, and nothing else with it."""
+    found = method_around(tree, function)
+    nodes = (
+        [node for node in ast.walk(found[0]) if isinstance(node, ast.Attribute) and node.attr == name]
+        if found is not None
+        else []
+    )
+    above = tree.parents[nodes[0]] if len(nodes) == 1 else None
+    return isinstance(above, (ast.Assign, ast.AnnAssign)) and getattr(above.value, "value", 0) is None
 
 
 def _room(tree: Tree, function: FunctionNode, names: tuple[str, ...]) -> tuple[ast.ClassDef, ast.FunctionDef]:
@@ -121,7 +134,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     check = early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
-    _, init = _room(tree, function, ("pending_response", "responses_asked"))
+    owner, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
     # Between threads there must be no moment at which neither mark is set.
     threads = not isinstance(function, ast.AsyncFunctionDef)
@@ -142,6 +155,10 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
         replaced(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
         *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix, active)),
+        *(
+            Insert(each.path, first_line(each.statement), _followed(each, f"{session}.", active))
+            for each, session in other_pumps(program, trigger.path, owner, reader)
+        ),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"
     yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))
@@ -228,7 +245,7 @@ def _followed(reader: Reader, prefix: str, active: str | None) -> tuple[str, ...
     )
     return (
         f'if {reader.kind} == "response.created":',
-        *([f"    {prefix}{active} = {_identity(reader)}"] if active else []),
+        *([f"    {prefix}{active} = {identity(reader)}"] if active else []),
         f"    {prefix}pending_response = None",
         f'elif {reader.kind} == "error" and {refused} == {prefix}pending_response:',
         f"    {prefix}pending_response = None  # refused: no response.created will come",
@@ -236,7 +253,8 @@ def _followed(reader: Reader, prefix: str, active: str | None) -> tuple[str, ...
     )
 
 
-def _identity(reader: Reader) -> str:
+def identity(reader: Reader) -> str:
+    """Return the expression for the id of the response that an event speaks of."""
     return f"{reader.event}.response.id" if reader.typed else f'{reader.event}["response"]["id"]'
 
 
@@ -277,9 +295,8 @@ def cleared_elsewhere(program: Program, finding: Finding) -> Iterator[Unit]:
     )
     if reader is None:
         raise CannotRewrite("the event is not at hand here", BY_HAND)
-    identity = _identity(reader)
     marker = tree.text(statement.targets[0])
-    wrap = Wrap(finding.path, statement.lineno, (f"if {identity} == {marker}:",), ())
+    wrap = Wrap(finding.path, statement.lineno, (f"if {identity(reader)} == {marker}:",), ())
     why = f"{marker} is cleared by the end of its own response only"
     yield Unit((wrap,), finding.rule, "unsafe", why, (finding.fingerprint,))
 

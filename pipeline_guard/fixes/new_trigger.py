@@ -10,13 +10,11 @@ from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Unit
 from pipeline_guard.fixes.needed import Logger, need
 from pipeline_guard.fixes.program import Program
+from pipeline_guard.fixes.pumps import other_pumps, receiver_at
 from pipeline_guard.fixes.reach import Target, target_of
 from pipeline_guard.fixes.reader import Reader, main_reader
 from pipeline_guard.fixes.scope import (
     functions_around,
-    instance_at,
-    is_subclass,
-    knows_class,
     method_around,
     names_in_scope,
     parameters,
@@ -179,24 +177,9 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
     return _in_handler(program, sendings, reader)
 
 
-def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader) -> str | None:
-    """Return the expression by which the reader reaches an instance of the class, or None."""
-    tree = program.tree(reader.path)
-    method = method_around(tree, reader.function)
-    if method is not None:
-        own = self_name(method[1])
-        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
-            return own
-    if knows_class(tree, reader.path, owner.name, path):
-        return instance_at(tree, reader.statement, owner.name)
-    return None
-
-
 def _in_class(
     program: Program, lane: Lane, sending: Sending, owner: ast.ClassDef, own: str, reader: Reader, receiver: str
 ) -> tuple[Target, list[Operation]]:
-    from pipeline_guard.fixes.followers import followers
-
     path = sending.site.path
     target = Target(path, NAME, owner, None, None, sending.awaits)
     operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
@@ -221,8 +204,8 @@ def _in_class(
     head = f'{_DEF[sending.awaits]} {NAME}({own}, reason: str, response: "dict | None" = None) -> None:'
     body = _body(sending, f"{own}.", logger, kept)
     operations.append(Insert(path, first_line(sending.function), (head, *body, "")))
-    for each, at in ((reader, receiver), *followers(program, path, owner, reader)):
-        operations.append(bookkeeping(each, f"{at}.", kept, f"{at}.{NAME}", awaits=sending.awaits))
+    for each, session in ((reader, receiver), *other_pumps(program, path, owner, reader)):
+        operations.append(bookkeeping(each, f"{session}.", kept, f"{session}.{NAME}", awaits=sending.awaits))
     return target, operations
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
-from pipeline_guard.fixes import aids, audio, bypass, engines, guards, responses, sending, sessions, turns
+from pipeline_guard.fixes import aids, audio, bypass, engines, guards, responses, sending, sessions, tracking, turns
 from pipeline_guard.fixes.edits import CannotRewrite, NoOpBody, Operation, Refusal, Unit
+from pipeline_guard.fixes.marks import without_marks
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.spawns import without_spawns
 from pipeline_guard.rulebook import find_rule
@@ -20,6 +21,7 @@ FIXERS: dict[str, Fixer] = {
     **sessions.FIXERS,
     **turns.FIXERS,
     **bypass.FIXERS,
+    **tracking.FIXERS,
     **sending.FIXERS,
     **engines.FIXERS,
     **aids.FIXERS,
@@ -41,7 +43,7 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
                 )
             continue
         try:
-            units += [_with_spawns(program, unit) for unit in fixer(program, finding)]
+            units += [_with_what_belongs(program, finding, unit) for unit in fixer(program, finding)]
         except CannotRewrite as error:
             refusals.append(_refusal(finding, str(error), error.by_hand))
         except (Unreadable, SyntaxError, KeyError):
@@ -49,16 +51,28 @@ def plan(program: Program, wanted: Callable[[Finding], bool]) -> tuple[list[Unit
     return _merged(units), refusals
 
 
-def _with_spawns(program: Program, unit: Unit) -> Unit:
-    """Return a unit that also takes away what starts the functions that it empties."""
+def can_be_mended(program: Program, finding: Finding) -> bool:
+    """Say whether the fixer of a finding knows what to do about it."""
+    try:
+        return any(True for _ in FIXERS[finding.rule](program, finding))
+    except (CannotRewrite, Unreadable, SyntaxError, KeyError):
+        return False
+
+
+def _with_what_belongs(program: Program, finding: Finding, unit: Unit) -> Unit:
+    """Return a unit that also takes away what starts the functions that it empties, and the marks of its requests."""
     starts: list[Operation] = []
     for operation in unit.operations:
         if isinstance(operation, NoOpBody):
             starts += without_spawns(program, operation)
-    if not set(starts) - set(unit.operations):
-        return unit
-    why = f"{unit.why}; what only starts it goes with it"
-    return unit._replace(operations=tuple(dict.fromkeys((*unit.operations, *starts))), why=why)
+    marks = without_marks(program, finding.lane, unit)
+    added = [each for each in dict.fromkeys((*starts, *marks)) if each not in unit.operations]
+    why = unit.why
+    if any(each in starts for each in added):
+        why += "; what only starts it goes with it"
+    if any(each in marks for each in added):
+        why += "; so does its mark, which would hold back the next response"
+    return unit._replace(operations=(*unit.operations, *added), why=why)
 
 
 def _by_hand(rule_id: str) -> str:

@@ -42,6 +42,7 @@ class Rewriter:
         self.source = source
         self.tree = Tree(source)
         self.removed: dict[ast.stmt, tuple[str, ...]] = {}
+        self.dropped: set[ast.stmt] = set()
         self.replacements: list[Replacement] = []
         self.wraps: list[Wrap] = []
 
@@ -68,6 +69,8 @@ class Rewriter:
             if gone is None or not self.tree.stands_alone(gone):
                 raise CannotRewrite("the statement shares its line with other code")
             known = self.removed.setdefault(gone, ())
+            if operation.whole:
+                self.dropped.add(gone)
             if operation.comment and operation.comment not in known:
                 self.removed[gone] = (*known, operation.comment)
         elif isinstance(operation, Wrap):
@@ -155,7 +158,7 @@ class Rewriter:
         indentation, newline = self.tree.indentation(first), self.source.newline_near(first)
         start, end = self.source.line_start(first), self.source.line_start(last + 1)
         text = self.source.text[start:end]
-        effects = [self.tree.text(effect) for effect in kept_effects(statement)]
+        effects = [self.tree.text(effect) for effect in self._effects(statement)]
         if any("\n" in effect or "\r" in effect for effect in effects):
             raise CannotRewrite("an argument that must still be evaluated runs over several lines", _GONE_WITH)
         lines = [*comments_in(text), *self._comments(statement), *effects]
@@ -171,12 +174,15 @@ class Rewriter:
         above = self.source.line(statement.lineno - 1).strip() if statement.lineno > 1 else ""
         return [comment for comment in self.removed[statement] if comment != above]
 
+    def _effects(self, statement: ast.stmt) -> list[ast.expr]:
+        return [] if statement in self.dropped else kept_effects(statement)
+
     def _leaves_nothing(self, statement: ast.stmt) -> bool:
         """Say whether a statement is the one of its block that has to stay as ``pass``."""
         suite = self.tree.suites[statement]
         if isinstance(suite.owner, ast.Module):
             return False
-        gone = [each for each in suite.statements if each in self.removed and not kept_effects(each)]
+        gone = [each for each in suite.statements if each in self.removed and not self._effects(each)]
         return len(gone) == len(suite.statements) and gone[-1] is statement
 
     def _line_owner(self, statement: ast.stmt) -> ast.stmt:

@@ -10,7 +10,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Refusal, Replacement, Unit, splice
 from pipeline_guard.fixes.orphans import orphaned_imports
-from pipeline_guard.fixes.plan import plan
+from pipeline_guard.fixes.plan import can_be_mended, plan
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
 from pipeline_guard.fixes.source import Source
@@ -19,10 +19,10 @@ from pipeline_guard.fixes.verify import complaint_about
 MAX_ROUNDS = 12
 _ONE_PER_PIECE = frozenset({"PG105", "PG215", "PG304", "PG405"})
 # What a finding hides: a guard is judged where there is one, and what goes past a trigger where it sends.
-_HIDES = {"PG203": ("PG204", "PG206"), "PG217": ("PG201", "PG204", "PG206", "PG303")}
+_HIDES = {"PG203": ("PG204", "PG206"), "PG205": ("PG206",), "PG217": ("PG201", "PG204", "PG206", "PG303")}
 # Fixes that others build upon: those wait until these are made.
-_FIRST = ({"PG107"}, {"PG203", "PG204", "PG206"}, {"PG209", "PG214"})
-_SECOND = ({"PG101", "PG102"}, {"PG209", "PG214", "PG219"}, {"PG219"})
+_FIRST = ({"PG107"}, {"PG203", "PG204", "PG206"}, {"PG209", "PG214"}, {"PG205"})
+_SECOND = ({"PG101", "PG102"}, {"PG209", "PG214", "PG219"}, {"PG219"}, {"PG204"})
 
 
 class Done(NamedTuple):
@@ -166,7 +166,7 @@ def _was_dormant(before: Program, finding: Finding) -> bool:
 def _was_open(before: Program, after: Program, finding: Finding) -> bool:
     """Say whether a finding only comes to light: there was no guard to judge, or no trigger that others go past."""
     mended = [rule for rule in _HIDES if _has(before, rule, finding.lane) and not _has(after, rule, finding.lane)]
-    return any(finding.rule in _HIDES[rule] for rule in mended)
+    return any(finding.rule in _HIDES[rule] for rule in mended) and can_be_mended(after, finding)
 
 
 def _has(program: Program, rule: str, lane: str) -> bool:

@@ -108,6 +108,9 @@ def foreign_loop(program: Program, finding: Finding) -> Iterator[Unit]:
         raise CannotRewrite("the session's loop is not at hand here", _POST)
     if not isinstance(tree.parents[call], ast.Expr):
         raise CannotRewrite("what the response's coroutine returns is used", _POST)
+    if site.role != "primitive" and site.callee not in site.leads_to:
+        name = (site.callee or "").rpartition(":")[2]
+        raise CannotRewrite(f"{name}() does other work too, which would hold up the session's loop", _POST)
     coroutine = tree.text(call.args[0])
     loop, operations = _loop_of(program, site.path, method[0], own)
     code = f"asyncio.run_coroutine_threadsafe({coroutine}, {own}.{loop})"
@@ -142,14 +145,16 @@ def _loop_of(program: Program, path: str, owner: ast.ClassDef, own: str) -> tupl
     if found is None or found[0] is not owner or not isinstance(reader.function, ast.AsyncFunctionDef):
         raise CannotRewrite("where the session's loop could be kept was not found", _POST)
     init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
-    if init is None or any(isinstance(node, ast.Attribute) and node.attr == "loop" for node in ast.walk(owner)):
+    taken = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute)}
+    name = next((each for each in ("loop", "realtime_loop") if each not in taken), None)
+    if init is None or name is None:
         raise CannotRewrite(f"{owner.name} has no room for its loop", _POST)
     instance = self_name(reader.function) or own
-    keeps = f"{instance}.loop = asyncio.get_running_loop()  # guard and socket belong to it"
+    keeps = f"{instance}.{name} = asyncio.get_running_loop()  # guard and socket belong to it"
     operations, _ = need(program, path, "asyncio")
-    operations.append(Insert(path, first_line(init), (f"{self_name(init) or 'self'}.loop = None",), end=True))
+    operations.append(Insert(path, first_line(init), (f"{self_name(init) or 'self'}.{name} = None",), end=True))
     operations.append(Insert(path, first_line(reader.function), (keeps,), inside=True))
-    return "loop", operations
+    return name, operations
 
 
 def _sends_at(trigger: Trigger, finding: Finding) -> bool:

@@ -21,6 +21,7 @@ _BY_HAND = "take out what starts it together with what waits for it, then the fu
 # Spawners that only run what they are given, here and now.
 _RUNNERS = frozenset({"run", "run_until_complete", "wait_for", "shield", "async_to_sync", "timeout", "map"})
 _COLLECTORS = frozenset({"gather", "wait", "as_completed"})
+_ADDERS = frozenset({"append", "add"})
 _ASKS_WHETHER_OVER = frozenset({"done", "is_alive", "running", "poll"})
 _WAITS_FOR = frozenset({"join", "result", "wait"})
 
@@ -108,6 +109,8 @@ def _edits(spawn: Spawn, name: str, comment: str) -> list[Operation]:
         return _out_of_a_collector(spawn, above, name, comment)
     if isinstance(above, (ast.List, ast.Tuple, ast.Set)):
         return _out_of_a_list(spawn, above, name, comment)
+    if isinstance(above, ast.Call) and _name(above) in _ADDERS and isinstance(above.func, ast.Attribute):
+        return _out_of_a_collection(spawn, above, above.func.value, name, comment)
     if isinstance(above, (ast.Assign, ast.AnnAssign)):
         target = above.targets[0] if isinstance(above, ast.Assign) else above.target
         if isinstance(target, (ast.Name, ast.Attribute)):
@@ -227,6 +230,26 @@ def _out_of_a_list(spawn: Spawn, holder: ast.List | ast.Tuple | ast.Set, name: s
     if _first_wins(spawn.tree, holder):
         raise CannotRewrite(f"what waits for the first of its tasks would end when {name}() does", _BY_HAND)
     return []
+
+
+def _out_of_a_collection(spawn: Spawn, call: ast.Call, holder: ast.expr, name: str, comment: str) -> list[Operation]:
+    """Take a task out that is put among others, where those are only waited for: ``tasks.append(create_task(f()))``."""
+    tree = spawn.tree
+    if not isinstance(holder, (ast.Name, ast.Attribute)) or not isinstance(tree.parents[call], ast.Expr):
+        return []
+    loads = [each for each in _loads(tree, tree.statement_of(call), holder) if not _is_added_to(tree, each)]
+    statement = tree.statement_of(call)
+    if loads and all(_is_gone_through(tree, each) for each in loads) and tree.stands_alone(statement):
+        return [Remove(spawn.path, statement.lineno, comment, whole=True)]
+    waits = (tree.parents[each] for each in loads)
+    if any(isinstance(each, ast.Call) and _waits_for_first(each) for each in waits):
+        raise CannotRewrite(f"what waits for the first of its tasks would end when {name}() does", _BY_HAND)
+    return []
+
+
+def _is_added_to(tree: Tree, load: ast.expr) -> bool:
+    above = tree.parents[load]
+    return isinstance(above, ast.Attribute) and above.attr in _ADDERS
 
 
 def _element(spawn: Spawn, comment: str) -> Operation:

@@ -203,8 +203,21 @@ def _is_through(site: Site, trigger: Trigger) -> bool:
     return bool(site.leads_to) and all(target == place for target in site.leads_to)
 
 
+def audio_item(_program: Program, _finding: Finding) -> Iterator[Unit]:
+    """Refuse: only a person knows whether the frames of an item are in the audio buffer as well."""
+    yield from _refused(
+        "whether its audio is in the buffer as well is not known: put there twice, the caller would be heard twice",
+        "take the item out where its frames are sent anyway, else put them on the queue that the sender loop reads",
+    )
+
+
+def _refused(why: str, by_hand: str) -> Iterator[Unit]:
+    raise CannotRewrite(why, by_hand)
+
+
 FIXERS = {
     "PG107": by_hand_commit,
+    "PG108": audio_item,
     "PG210": two_triggers,
     "PG214": cancel_then_create,
     "PG219": one_per_tool,

@@ -20,6 +20,8 @@ from pipeline_guard.vocabulary import Vocabulary
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _COMMITS = frozenset({"commit", "commit_audio", "commit_audio_buffer", "commit_input", "commit_input_audio"})
+# Registrations whose callback runs because of what registers it.
+_RUN_SOON = frozenset({"add_done_callback", "call_soon", "call_soon_threadsafe"})
 _ROUNDS = 3  # how far a clear cause travels along calls
 _EXCEPT = "in an except branch"
 _TIMERS = frozenset({"timer", "silence"})
@@ -91,9 +93,13 @@ class TriggerReader:
                 self._causes[id(hop)] = below
 
     def _is_handler_of_events(self, func: Func, cause: Cause) -> bool:
-        """Say whether an event causes it and its function is only registered, which says nothing of when it runs."""
+        """Say whether a turn causes it and its function is only registered, which says nothing of when it runs."""
         above = self._above.get(func, ())
-        return cause.event is not None and all(hop.edge is not None and hop.edge.kind == "callback" for hop in above)
+        registered = all(hop.edge is not None and hop.edge.kind == "callback" for hop in above)
+        calls = [hop.edge.call for hop in above if hop.edge is not None and hop.edge.call is not None]
+        if any(ir.source(call.func).rpartition(".")[2] in _RUN_SOON for call in calls):
+            return False
+        return bool(above) and cause.name == "user_turn" and cause.event is not None and registered
 
     def _cause(self, hop: Hop) -> Cause:
         """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
