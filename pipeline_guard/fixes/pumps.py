@@ -52,12 +52,13 @@ def other_pumps(program: Program, path: str, owner: ast.ClassDef, main: Reader) 
 
 def _is_pump(tree: Tree, reader: Reader) -> bool:
     """Say whether a reader takes its events itself, one after the other, and is not handed them."""
+    event = reader.event.partition(".")[0]
     for above in tree.above(reader.statement):
         if above is reader.function:
             return False
-        if isinstance(above, (ast.For, ast.AsyncFor)) and reader.event in _names(above.target):
+        if isinstance(above, (ast.For, ast.AsyncFor)) and event in _names(above.target):
             return True
-        if isinstance(above, (ast.For, ast.AsyncFor, ast.While)) and reader.event in _given_in(above):
+        if isinstance(above, (ast.For, ast.AsyncFor, ast.While)) and event in _given_in(above):
             return True
     return False
 
