@@ -200,6 +200,7 @@ async def media(websocket: WebSocket):
     for unsafe in (False, True):
         outcome = fixed(tmp_path, {"app.py": code}, unsafe=unsafe)
         assert 'await self.tell("The opening hours could not be read.")' in text_of(outcome)
+        assert any("tells the model something" in why for why in refused(outcome, "PG208"))
 
 
 def test_a_call_that_leads_to_a_dispatcher_is_not_taken_for_a_sender(tmp_path: Path) -> None:
@@ -230,13 +231,14 @@ async def old_route(websocket, realtime):
 async def media(websocket: WebSocket):
     await websocket.accept()
     async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as realtime:
+        handler = Handler(realtime)
         async for message in websocket.iter_text():
-            payload = json.loads(message)["media"]["payload"]
-            await realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": payload}))
+            await handler.process(json.loads(message))
 """
     )
     outcome = fixed(tmp_path, {"app.py": code}, unsafe=False)
-    assert "await handler.process(json.loads(message))" in text_of(outcome)
+    assert text_of(outcome).count("await handler.process(json.loads(message))") == 2
+    assert any("does other work" in why for why in refused(outcome, "PG105"))
 
 
 def test_a_trigger_is_no_method_where_the_send_is_a_local_name(tmp_path: Path) -> None:
