@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 TIMEOUT_SECONDS = 60.0
 # A repository's own configuration may name programs for git to start; these settings take that away.
@@ -38,6 +37,10 @@ def list_uncommitted(folder: str) -> list[str]:
 
 def _ask(folder: str, *words: str) -> bytes | None:
     """Return what git prints for a command in a folder, or ``None`` where it cannot answer."""
+    if not _is_in_repository(folder):
+        return None
+    import subprocess
+
     command = ["git", *HARMLESS, "-C", folder, *words]
     try:
         done = subprocess.run(
@@ -52,3 +55,15 @@ def _ask(folder: str, *words: str) -> bytes | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _is_in_repository(folder: str) -> bool:
+    """Say whether a folder lies below one with a ".git": without, git has no answer, and need not be started."""
+    path = os.path.realpath(folder)
+    while True:
+        if os.path.lexists(os.path.join(path, ".git")):
+            return True
+        above = os.path.dirname(path)
+        if above == path:
+            return False
+        path = above

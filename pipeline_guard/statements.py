@@ -55,6 +55,7 @@ class Statements:
         self.cache = cache
         self._known: dict[str, dict[str, tuple[str, str]]] = {}
         self._news: set[str] = set()
+        self._bytes: dict[str, bytes] = {}
         self._lines: dict[str, list[str]] = {}
         self._trees: dict[str, ast.Module | None] = {}
         self.found: dict[tuple[str, int, int], Statement] = {}
@@ -95,9 +96,15 @@ class Statements:
         from pipeline_guard.cache import code_version, content_key
 
         try:
-            return content_key(code_version(), self.read(path))
+            return content_key(code_version(), self._content(path))
         except OSError:
             return content_key(code_version(), b"", path.encode("utf-8", "surrogatepass"))
+
+    def _content(self, path: str) -> bytes:
+        """Return the bytes of a file, the same ones however often; raises OSError."""
+        if path not in self._bytes:
+            self._bytes[path] = self.read(path)
+        return self._bytes[path]
 
     def _statement(self, path: str, line: int, column: int, end_line: int) -> Statement:
         tree = self._tree(path)
@@ -117,7 +124,7 @@ class Statements:
     def _source(self, path: str) -> list[str]:
         if path not in self._lines:
             try:
-                data = self.read(path)
+                data = self._content(path)
             except OSError:
                 data = b""
             # Not ``splitlines``: Python's lines end at line feeds and carriage returns, not at form feeds.
@@ -129,7 +136,7 @@ class Statements:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._trees[path] = ast.parse(self.read(path))
+                    self._trees[path] = ast.parse(self._content(path))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 self._trees[path] = None
         return self._trees[path]

@@ -6,11 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 class TomlError(Exception):
     """A TOML file that cannot be used; the message names the file."""
@@ -39,6 +34,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
     """Return the tables in a text as it stands, or would stand, in a file."""
+    # Most runs read no TOML, and loading the parser is a good part of what they take.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         return tomllib.loads(text.removeprefix("\ufeff").replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_guard.__main__ import main
@@ -326,6 +326,7 @@ def test_every_backend_with_a_finding_shows_signs_of_a_session() -> None:
     assert blind == []
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text("abcde._", min_size=1, max_size=30), max_size=20), st.integers(1, 10))
 def test_one_of_the_parts_stands_in_every_word(words: list[str], length: int) -> None:
     parts = common_parts(words, length)

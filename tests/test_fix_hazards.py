@@ -619,3 +619,61 @@ async def media(phone: WebSocket):
     text = text_of(fixed(tmp_path, {"app.py": logged}))
     assert "async def trigger_response" in text
     assert text.index("== self.pending_response") < text.index("continue")
+
+
+TWO_ROUTES = """
+import json
+
+import websockets
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+
+
+class Session:
+    def __init__(self, ws):
+        self.ws = ws
+
+    async def greet(self):
+        await self.ws.send(json.dumps({"type": "response.create"}))
+
+    async def answer(self):
+        await self.ws.send(json.dumps({"type": "response.create"}))
+
+
+async def serve(phone, ws):
+    session = Session(ws)
+    async for raw in ws:
+        event = json.loads(raw)
+        if event["type"] == "session.updated":
+            await session.greet()
+        elif event["type"] == "input_audio_buffer.committed":
+            await session.answer()
+        elif event["type"] == "response.output_audio.delta":
+            await phone.send_json({"event": "media", "media": {"payload": event["delta"]}})
+
+
+@app.websocket("/phone")
+async def phone(phone: WebSocket):
+    await phone.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as ws:
+        await serve(phone, ws)
+
+
+@app.websocket("/browser")
+async def browser(page: WebSocket):
+    await page.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as ws:
+        session = Session(ws)
+        async for raw in ws:
+            event = json.loads(raw)
+            if event["type"] == "input_audio_buffer.committed":
+                await session.answer()
+"""
+
+
+def test_every_route_that_a_session_class_serves_follows_its_responses(tmp_path: Path) -> None:
+    """The trigger is the class's: in a call whose events nobody follows, its guard would never open again."""
+    after = text_of(fixed(tmp_path, {"app.py": TWO_ROUTES}))
+    assert after.count("session.active_response_id = None") == 2
+    assert after.count("session.pending_response = None  # refused") == 2

@@ -42,7 +42,7 @@ MENDED = {
     "PG210": (0, 1, 2),
     "PG213": (0, 1, 2),
     "PG214": (0, 1),
-    "PG217": (0, 1),
+    "PG217": (0,),
     "PG219": (0, 1),
 }
 LEFT = {
@@ -52,6 +52,7 @@ LEFT = {
     ("PG209", 2): "no argument of its own",
     ("PG209", 4): "no argument of its own",
     ("PG214", 2): "asks for no active response",
+    ("PG217", 1): "would bring a new PG204",
     ("PG219", 2): "asks once for each of them",
 }
 

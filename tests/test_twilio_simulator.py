@@ -162,6 +162,14 @@ def test_verbs_in_order_with_their_parameters() -> None:
     assert verbs[1].parameters == {"k": "v"}
 
 
+def test_what_twilio_says_while_it_waits_for_a_key_is_heard_as_well() -> None:
+    verbs = read_twiml(
+        "<Response><Gather numDigits='1'><Say>Press one</Say><Pause/></Gather><Redirect>/x</Redirect></Response>"
+    )
+    assert [verb.name for verb in verbs] == ["Gather", "Gather/Say", "Gather/Pause", "Redirect"]
+    assert [verb.text for verb in verbs if verb.speaks] == ["Press one"]
+
+
 @pytest.mark.parametrize("url", ["ws://a/b", "https://a", "wss://a/b?x=1", "", "wss:///b"])
 def test_addresses_that_twilio_does_not_connect_to(url: str) -> None:
     (verb,) = read_twiml(f'<Response><Connect><Stream url="{url}"/></Connect></Response>')

@@ -63,11 +63,12 @@ async def _say_last(phone: Phone, utterance: Utterance) -> None:
     """Say something and hang up after the answer: not into a pause of it, and not after half a word that broke off."""
     phone.say(utterance.audio, utterance.text)
     await phone.finish_speaking()
-    heard = quiet = waited = 0.0
-    while waited < _PATIENCE and not (heard >= _A_WORD and quiet >= _PAUSE):
+    began = last = phone.now
+    heard = quiet = 0.0
+    while last - began < _PATIENCE and not (heard >= _A_WORD and quiet >= _PAUSE):
         await phone.pause(_STEP)
-        waited += _STEP
-        heard, quiet = (heard + _STEP, 0.0) if phone.hears_agent else (heard, quiet + _STEP)
+        passed, last = phone.now - last, phone.now
+        heard, quiet = (heard + passed, 0.0) if phone.hears_agent else (heard, quiet + passed)
 
 
 async def _fall_silent(phone: Phone) -> None:

@@ -140,7 +140,7 @@ def greeting_check(call: CallFacts) -> Check:
     greeted = responses and (responses[0].created_at or 0.0) < first_turn
     if greeted and responses[0].cause == "client":
         return verdict(GREETING, [], "the first response came before the caller spoke")
-    spoken = any(verb.name in ("Say", "Play") for verb in call.verbs)
+    spoken = any(verb.speaks for verb in call.verbs)
     how = "Twilio speaks instead" if spoken else "the caller hears nothing until they speak"
     reason = Reason(GREETING_MISSING, f"no response of the session greets the caller; {how}")
     return verdict(GREETING, [reason], "no greeting")

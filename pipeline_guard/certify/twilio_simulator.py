@@ -232,7 +232,7 @@ class TwilioCall:
                     self.webhooks.recording = verb
                 elif verb.name == "Pause":
                     await self._sleep(float(verb.attributes.get("length", "1")))
-                elif verb.name == "Say":
+                elif verb.speaks:
                     await self._sleep(len(verb.text) * 0.06)
         except TwimlError as error:
             raise CallFailed(str(error)) from None

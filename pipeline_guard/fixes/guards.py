@@ -124,6 +124,8 @@ def _marked(tree: Tree, path: str, send: ast.Call, event: ast.Dict, own: str) ->
 
 def race(program: Program, finding: Finding) -> Iterator[Unit]:
     """Set a mark between the check and the send."""
+    from pipeline_guard.fixes.followers import followers
+
     lane = program.lanes.get(finding.lane)
     trigger = canonical_trigger(lane) if lane is not None else None
     if lane is None or trigger is None or trigger.gate.race not in ("unmarked", "awaited"):
@@ -136,7 +138,7 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
     check = early_return(tree, function, gate.checks[0].line)
     send = _send(program, lane, trigger, function)
     event = _event(send, function)
-    _, init = _room(tree, function, ("pending_response", "responses_asked"))
+    owner, init = _room(tree, function, ("pending_response", "responses_asked"))
     reader, prefix = _created(program, lane, trigger)
     # Between threads there must be no moment at which neither mark is set.
     threads = not isinstance(function, ast.AsyncFunctionDef)
@@ -157,6 +159,10 @@ def race(program: Program, finding: Finding) -> Iterator[Unit]:
         replaced(tree, trigger.path, check.test, f"{_grouped(check.test, test)} or {mark} is not None"),
         *_marked(tree, trigger.path, send, event, own),
         Insert(reader.path, first_line(reader.statement), _followed(reader, prefix, active)),
+        *(
+            Insert(each.path, first_line(each.statement), _followed(each, f"{at}.", active))
+            for each, at in followers(program, trigger.path, owner, reader)
+        ),
     )
     why = "a mark is set before the send, and given up on response.created, on a failed send and on a refusal"
     yield Unit(operations, finding.rule, "unsafe", why, (finding.fingerprint,))

@@ -60,8 +60,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def needs_key(root: Path, files: Sequence[SourceFile], config: Config) -> str:
     """Return the key of the last map of a root with these settings and these file names."""
-    names = (f"{file.rel}\0{file.named}".encode() for file in files)
-    return content_key(code_version(), str(root).encode("utf-8", "surrogatepass"), *settings_of(config), *names)
+    names = _encode([(file.rel, file.named) for file in files])
+    return content_key(code_version(), str(root).encode("utf-8", "surrogatepass"), *settings_of(config), names)
 
 
 def keep(cache: Cache, key: str, needs: Needs | None) -> None:

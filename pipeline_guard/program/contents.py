@@ -87,27 +87,28 @@ class Contents:
 
     def _take_stock(self) -> None:
         known = self._known() if IS_TRUSTED else {}
-        rows: dict[str, _Row] = {}
         now = time.time_ns()
+        unknown: list[SourceFile] = []
+        digests, flags = self.digests, self.flags
         everything = [*self.files, *self.documents]
-        unknown = [
-            file
-            for file in everything
-            if (row := known.get(file.rel)) is None or row[:4] != file.stamp or file.stamp is None
-        ]
-        news = self._see_all(unknown)
         for file in everything:
-            stamp, seen = file.stamp, news.get(file.rel)
-            if seen is None:
-                if file.rel in news:
-                    continue  # it cannot be read
-                *_, content, flags = known[file.rel]
+            rel = file.rel
+            row = known.get(rel)
+            if row is None or row[:4] != file.stamp:
+                unknown.append(file)
             else:
-                content, flags = seen
-            self.digests[file.rel], self.flags[file.rel] = content, flags
-            if stamp is not None and _is_settled(stamp, now):
-                rows[file.rel] = (*stamp, content, flags)
-        if IS_TRUSTED and (news or len(rows) != len(known)) and rows != known:
+                digests[rel], flags[rel] = row[4], row[5]
+        if not unknown and len(known) == len(everything):
+            return
+        for rel, seen in self._see_all(unknown).items():
+            if seen is not None:
+                digests[rel], flags[rel] = seen
+        rows: dict[str, _Row] = {
+            file.rel: (*file.stamp, digests[file.rel], flags[file.rel])
+            for file in everything
+            if file.stamp is not None and file.rel in digests and _is_settled(file.stamp, now)
+        }
+        if IS_TRUSTED and rows != known:
             self._keep(rows)
 
     def _see_all(self, files: Sequence[SourceFile]) -> dict[str, tuple[bytes, int] | None]:

@@ -78,6 +78,8 @@ def _answers(call: CallFacts, said: Said, number: int, count: int) -> Iterator[R
         yield Reason("turn.twice", text, second.created_at, _events(second))
     elif said.answers:
         yield from _passed_over(call, said.turns[0], said.answers[0])
+    elif call.was_cut and number == count - 1:
+        return  # whatever was said last before the line broke, nobody was there any more to be answered
     elif said.unheard:
         response = said.unheard[-1]
         why = (
@@ -86,8 +88,7 @@ def _answers(call: CallFacts, said: Said, number: int, count: int) -> Iterator[R
             else f"was made ({response.audio_ms / 1000:.1f} s) and none of it reached the caller"
         )
         yield Reason("answer.unheard", f"the answer to {_words(turn)}, {response.id}, {why}", response.created_at)
-    elif not (call.was_cut and number == count - 1):
-        # Whatever was said last before the line broke, nobody was there any more to be answered.
+    else:
         yield Reason("turn.unanswered", f"{_words(turn)} was never answered", turn.at)
 
 

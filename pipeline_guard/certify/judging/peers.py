@@ -79,9 +79,9 @@ def voice_check(call: CallFacts) -> Check:
 
 def _spoken_by_twilio(call: CallFacts) -> Iterator[Reason]:
     for verb in call.verbs:
-        if verb.name.endswith("/Stream"):
+        if verb.name == "Connect/Stream":
             return
-        if verb.name in ("Say", "Play"):
+        if verb.speaks:
             what = f"«{verb.text}»" if verb.text else "a recording"
             yield Reason("voice.twiml", f"<{verb.name}> has Twilio speak before the stream: {what}", 0.0)
 

@@ -15,6 +15,11 @@ class Phone:
         self._call = call
 
     @property
+    def now(self) -> float:
+        """Seconds of simulated time since the call began."""
+        return self._call.now
+
+    @property
     def hears_agent(self) -> bool:
         """Whether the agent's voice plays right now."""
         return any(leg.stream.is_playing(self._call.now) for leg in self._call.legs)

@@ -21,8 +21,15 @@ class Verb:
     text: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def speaks(self) -> bool:
+        """Whether Twilio is heard: by itself, or while it waits for a key."""
+        return self.name.rpartition("/")[2] in ("Say", "Play")
+
 
 _WITH_NOUNS = ("Connect", "Start", "Stop", "Dial")
+# These are something by themselves, and speak while they wait.
+_ASKING = ("Gather", "Prompt")
 
 
 def read_twiml(body: str | bytes) -> list[Verb]:
@@ -35,11 +42,10 @@ def read_twiml(body: str | bytes) -> list[Verb]:
         raise TwimlError(f"12100: the root of the TwiML is <{root.tag}>, not <Response>")
     verbs: list[Verb] = []
     for element in root:
-        nouns = list(element) if element.tag in _WITH_NOUNS else []
-        for noun in nouns:
-            verbs.append(_verb(f"{element.tag}/{noun.tag}", noun))
-        if not nouns:
+        nouns = list(element) if element.tag in (*_WITH_NOUNS, *_ASKING) else []
+        if not nouns or element.tag in _ASKING:
             verbs.append(_verb(element.tag, element))
+        verbs += [_verb(f"{element.tag}/{noun.tag}", noun) for noun in nouns]
     return verbs
 
 
