@@ -61,6 +61,10 @@ class Cache:
             return None
         return payload
 
+    def has(self, kind: str, key: str) -> bool:
+        """Say whether there is an entry; it may still turn out to be damaged."""
+        return os.path.exists(self._path(kind, key))  # noqa: PTH110 - one for every file of a project
+
     def put(self, kind: str, key: str, payload: bytes) -> None:
         """Store an entry.  Where that is not possible nothing happens: the next run reads the code again."""
         path = self._path(kind, key)

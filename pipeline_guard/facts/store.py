@@ -31,9 +31,44 @@ class FactStore:
     def __init__(self, cache: Cache | None) -> None:
         self.cache = cache
         self._version = code_version() if cache is not None else b""
+        self._ready: dict[bytes, ir.ModuleFacts | Unreadable] = {}
 
     def facts(self, data: bytes) -> ir.ModuleFacts:
         """Return the facts of a file; raises Unreadable."""
+        ready = self._ready.pop(data, None)
+        if ready is None:
+            return self._facts(data)
+        if isinstance(ready, Unreadable):
+            raise ready
+        return ready
+
+    # -- files that are read before they are asked for
+
+    def knows(self, data: bytes) -> bool:
+        """Say whether the cache has what a file holds."""
+        return self.cache is not None and self.cache.has(_FACTS, content_key(self._version, data))
+
+    def read(self, data: bytes) -> None:
+        """Keep the facts of a file until they are asked for."""
+        try:
+            self._ready[data] = self._facts(data)
+        except Unreadable as error:
+            self._ready[data] = error
+
+    def entry(self, data: bytes) -> bytes:
+        """Return what a file holds as :meth:`take` takes it in another process."""
+        try:
+            return _READ + encode_facts(extract(data))
+        except Unreadable as error:
+            return _refused(error)
+
+    def take(self, data: bytes, entry: bytes) -> None:
+        """Keep what another process read until it is asked for."""
+        if self.cache is not None:
+            self.cache.put(_FACTS, content_key(self._version, data), entry)
+        self._ready[data] = decode_facts(entry[1:]) if entry[:1] == _READ else _unreadable(entry)
+
+    def _facts(self, data: bytes) -> ir.ModuleFacts:
         if self.cache is None:
             return extract(data)
         key = content_key(self._version, data)

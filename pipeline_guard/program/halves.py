@@ -22,7 +22,12 @@ def is_worthwhile(files: Sequence[SourceFile]) -> bool:
     A process with threads is not copied: what they hold would stay locked in the copy.
     """
     size = sum(file.stamp[0] for file in files if file.stamp is not None)
-    return size > WORTHWHILE and hasattr(os, "fork") and threading.active_count() == 1 and len(_processors()) > 1
+    return size > WORTHWHILE and may_split()
+
+
+def may_split() -> bool:
+    """Say whether this process can be copied, and whether there is a processor for the copy."""
+    return hasattr(os, "fork") and threading.active_count() == 1 and len(_processors()) > 1
 
 
 def start(files: Sequence[SourceFile], see: Callable[[SourceFile], tuple[bytes, int] | None]) -> Callable[[], Seen]:

@@ -11,6 +11,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import signs
+from pipeline_guard.program.ahead import read_ahead
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.file_words import FileWords, needles
@@ -71,6 +72,7 @@ class Loader:
             if may_matter and not is_test_file(rel, data):
                 self.seeds.append(rel)
         self._seed_set.update(self.seeds)
+        read_ahead(self.store, [self._data[rel] for rel in self.seeds])
         for index, rel in enumerate(self.seeds):
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
@@ -162,7 +164,9 @@ class Loader:
             tried.update(words)
             if not words and not fresh:
                 return
-            for rel in self._naming(words, program, file_words):
+            naming = self._naming(words, program, file_words)
+            read_ahead(self.store, [self._data[rel] for rel in naming])
+            for rel in naming:
                 program.module(rel)
 
     def _naming(self, words: list[bytes], program: Program, file_words: FileWords) -> list[str]:

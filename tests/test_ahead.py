@@ -1,0 +1,66 @@
+"""Files that two processes read together: the facts are those of one, what cannot be read is told, and all is kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline_guard.cache import Cache
+from pipeline_guard.facts.extract import Unreadable, extract
+from pipeline_guard.facts.store import FactStore
+from pipeline_guard.program import ahead
+
+
+def _files() -> list[bytes]:
+    text = "def step_{n}(call):\n    call.send({{'type': 'response.create', 'number': {n}}})\n"
+    return ["".join(text.format(n=n) for n in range(first, first + 40)).encode() for first in range(0, 400, 40)]
+
+
+@pytest.fixture
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    monkeypatch.setattr(ahead, "WORTHWHILE", 1)
+    monkeypatch.setattr(ahead, "may_split", lambda: True)
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_facts_are_those_that_one_process_reads() -> None:
+    store, files = FactStore(None), _files()
+    ahead.read_ahead(store, files)
+    assert [store.facts(data) for data in files] == [extract(data) for data in files]
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_file_that_does_not_parse_says_why_whoever_read_it() -> None:
+    store = FactStore(None)
+    broken = [b"def one(:\n" + b"# %d\n" % n for n in range(6)]
+    ahead.read_ahead(store, [*_files(), *broken])
+    for data in broken:
+        with pytest.raises(Unreadable) as caught:
+            store.facts(data)
+        assert (caught.value.reason, caught.value.line) == ("syntax", 1)
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_what_the_child_read_is_cached_and_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = _files()
+    first = FactStore(Cache(tmp_path))
+    ahead.read_ahead(first, files)
+    assert all(first.knows(data) for data in files)
+    forks: list[int] = []
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or 1)
+    second = FactStore(Cache(tmp_path))
+    ahead.read_ahead(second, files)
+    assert not forks
+    assert [second.facts(data) for data in files] == [extract(data) for data in files]
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_child_that_comes_to_grief_costs_nothing_but_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FactStore, "entry", lambda _self, _data: os._exit(9))
+    store, files = FactStore(None), _files()
+    ahead.read_ahead(store, files)
+    assert [store.facts(data) for data in files] == [extract(data) for data in files]
