@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_guard.certify import virtual_time
-from pipeline_guard.certify.contract_call import ContractCall, Outcome, caller
+from pipeline_guard.certify.callers import patient as caller
+from pipeline_guard.certify.contract_call import ContractCall, Outcome
 from pipeline_guard.certify.faults import parse_fault
 from pipeline_guard.certify.twilio.phone import Phone
 from pipeline_guard.certify.twilio_simulator import TwilioCall

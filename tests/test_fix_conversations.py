@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline_guard.certify.contract_call import ContractCall, Outcome, caller
+from pipeline_guard.certify.callers import patient as caller
+from pipeline_guard.certify.contract_call import ContractCall, Outcome
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import discover
 from pipeline_guard.fixes.program import Program
