@@ -338,3 +338,38 @@ async def media(websocket: WebSocket):
     assert "self.heard +=" in text_of(outcome)
     assert "transcriptions.create" in text_of(outcome)
     assert any("would grow" in why for why in refused(outcome, "PG401"))
+
+
+def test_a_dormant_recogniser_returns_nothing_of_the_type_it_declares(tmp_path: Path) -> None:
+    code = (
+        IMPORTS
+        + '''
+from openai import OpenAI
+
+
+class Call:
+    def __init__(self, realtime):
+        self.realtime = realtime
+
+    def transcribe(self, audio: bytes) -> str:
+        """Words of a recording."""
+        return OpenAI().audio.transcriptions.create(model="whisper-1", file=("a.wav", audio)).text
+
+    async def run(self, websocket):
+        async for message in websocket.iter_text():
+            data = json.loads(message)
+            if data["event"] == "media":
+                payload = data["media"]["payload"]
+                await self.realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": payload}))
+
+
+@app.websocket("/media")
+async def media(websocket: WebSocket):
+    await websocket.accept()
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime") as realtime:
+        await Call(realtime).run(websocket)
+'''
+    )
+    text = text_of(fixed(tmp_path, {"app.py": code}))
+    comment = "# DEPRECATED: Live transcription comes ONLY from OpenAI Realtime"
+    assert f'        """Words of a recording."""\n        {comment}\n        return ""\n' in text

@@ -13,6 +13,8 @@ _SPECIAL = frozenset({"__init__", "__new__", "__enter__", "__exit__", "__aenter_
                       "__aiter__", "__anext__", "__call__", "__del__", "__await__"})  # fmt: skip
 # Decorators under which a function that does nothing is still what callers expect.
 _HARMLESS = frozenset({"staticmethod", "classmethod", "override", "final", "deprecated", "wraps", "typing.override"})
+# What a function that nothing calls returns for its declaration's sake: a type checker refuses a bare ``return``.
+_EMPTY = {"str": '""', "bytes": 'b""', "bool": "False", "int": "0", "float": "0.0", "list": "[]", "dict": "{}"}
 _BY_HAND = "take its calls out by hand, then remove it"
 
 
@@ -25,7 +27,8 @@ def empty_body(tree: Tree, function: FunctionNode, comment: str, *, returns_are_
     kept = first if is_docstring(first) else None
     header_ends = tree.end(kept) if kept is not None else _colon(tree, function) + 1
     indentation = _body_indentation(tree, function)
-    lines = [comment, "return"]
+    empty = None if is_generator(function) else _empty_value(tree, function)
+    lines = [comment, "return" if empty is None else f"return {empty}"]
     if is_generator(function):
         # Without a ``yield`` it would be no generator any more, and iterating over it an error.
         lines.append("yield")
@@ -60,6 +63,13 @@ def refuse_unless_empty_is_fine(tree: Tree, function: FunctionNode, *, returns_a
 
 def _is_value(value: ast.expr | None) -> bool:
     return value is not None and not (isinstance(value, ast.Constant) and value.value is None)
+
+
+def _empty_value(tree: Tree, function: FunctionNode) -> str | None:
+    """Return the source of the empty value of the type that a function is declared to return, if it is plain."""
+    if function.returns is None:
+        return None
+    return _EMPTY.get(tree.text(function.returns).strip("\"'").partition("[")[0].lower())
 
 
 def _may_be_none(annotation: str) -> bool:
