@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-import msgspec
-
 from pipeline_guard.facts.store import FactStore
-from pipeline_guard.program.halves import may_split
+from pipeline_guard.program.halves import may_split, start
 
 # Bytes below which a second process costs more than it saves: reading so much takes some 50 ms.
 WORTHWHILE = 400_000
@@ -28,31 +25,12 @@ def read_ahead(store: FactStore, files: Sequence[bytes]) -> None:
     theirs, ours = halves
     if sum(sizes) < WORTHWHILE or not ours:
         return
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _tell(store, theirs, reading, writing)
-    os.close(writing)
+    wait = start(lambda: [store.entry(data) for data in theirs], list[bytes])
     try:
         for data in ours:
             store.read(data)
     finally:
-        with os.fdopen(reading, "rb") as stream:
-            told = stream.read()
-        _, status = os.waitpid(child, 0)
-    if status == 0:  # else the store reads these files when it is asked
-        for data, entry in zip(theirs, msgspec.msgpack.decode(told, type=list[bytes]), strict=True):
+        told = wait()
+    if told is not None:  # else the store reads these files when it is asked
+        for data, entry in zip(theirs, told, strict=True):
             store.take(data, entry)
-
-
-def _tell(store: FactStore, files: Sequence[bytes], reading: int, writing: int) -> None:
-    """Write the entries of files to a pipe and end this process; nothing of the parent's is written or closed twice."""
-    code = 1
-    try:
-        os.close(reading)
-        entries = [store.entry(data) for data in files]
-        with os.fdopen(writing, "wb") as stream:
-            stream.write(msgspec.msgpack.encode(entries))
-        code = 0
-    finally:
-        os._exit(code)

@@ -31,6 +31,8 @@ KEPT_BYTES = 64_000_000
 # What the bytes of a file show, as far as anybody asked.
 SIGN, REMARK = 1, 2
 _Row = tuple[int, int, int, int, bytes, int]
+# Of each file the digest of its bytes and what they show, or None where it could not be read.
+_Seen = list[tuple[bytes, int] | None]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, _Row]).decode
 
@@ -117,7 +119,7 @@ class Contents:
         if halves.is_worthwhile(files):
             self.look("", b"")  # what looking needs is loaded once, not in both processes
             mine, others = files[::2], files[1::2]
-            wait = halves.start(others, self._see)
+            wait = halves.start(lambda: [self._see(file) for file in others], _Seen)
         seen: dict[str, tuple[bytes, int] | None] = {}
         for index, file in enumerate(mine):
             if self.progress is not None and index % 256 == 0:

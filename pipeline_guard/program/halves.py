@@ -1,10 +1,11 @@
-"""Reads many files with two processes: a child reads half of them and tells the parent what it saw."""
+"""Shares work on many files between two processes: a child does half of it and tells the parent what it made."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -12,8 +13,7 @@ from pipeline_guard.discovery import SourceFile
 
 # Bytes below which a second process costs more than it saves (some 10 ms).
 WORTHWHILE = 8_000_000
-# Of each file the digest of its bytes and what they show, or None where it could not be read.
-Seen = list[tuple[bytes, int] | None]
+T = TypeVar("T")
 
 
 def is_worthwhile(files: Sequence[SourceFile]) -> bool:
@@ -30,10 +30,10 @@ def may_split() -> bool:
     return hasattr(os, "fork") and threading.active_count() == 1 and len(_processors()) > 1
 
 
-def start(files: Sequence[SourceFile], see: Callable[[SourceFile], tuple[bytes, int] | None]) -> Callable[[], Seen]:
-    """Begin to look at files in a child; the function that is returned waits for it.
+def start(work: Callable[[], T], kind: type[T]) -> Callable[[], T | None]:
+    """Begin some work in a child; the function that is returned waits for it and returns what it made, a ``kind``.
 
-    What it returns is empty where the child came to grief: then the parent has to look itself.
+    It returns None where the child came to grief: then the parent has to do the work itself.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -42,19 +42,17 @@ def start(files: Sequence[SourceFile], see: Callable[[SourceFile], tuple[bytes, 
         try:
             os.close(reading)
             with os.fdopen(writing, "wb") as stream:
-                stream.write(msgspec.msgpack.encode([see(file) for file in files]))
+                stream.write(msgspec.msgpack.encode(work()))
             code = 0
         finally:
             os._exit(code)  # nothing of the parent's is to be written or closed twice
     os.close(writing)
 
-    def wait() -> Seen:
+    def wait() -> T | None:
         with os.fdopen(reading, "rb") as stream:
             data = stream.read()
         _, status = os.waitpid(child, 0)
-        if status != 0:
-            return []
-        return msgspec.msgpack.decode(data, type=Seen)
+        return msgspec.msgpack.decode(data, type=kind) if status == 0 else None
 
     return wait
 
