@@ -7,17 +7,14 @@ Tokens, because the same text in a string is no comment.
 from __future__ import annotations
 
 import io
-import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline_guard.facts.extract import Unreadable, decode
+from pipeline_guard.facts.hints import NAME, may_hold_remarks
 from pipeline_guard.pipeline.model import Remark
 
-_HINT = b"uard"  # found much faster than the pattern
-_NAME = re.compile(r"pipeline[-_ ]?guard", re.IGNORECASE)
-_NAME_IN_BYTES = re.compile(_NAME.pattern.encode(), re.IGNORECASE)
 _LAYOUT = frozenset({
     tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT, tokenize.ENDMARKER,
 })  # fmt: skip
@@ -27,13 +24,6 @@ def read_remarks(files: Mapping[str, bytes]) -> tuple[Remark, ...]:
     """Return the comments that name the tool in files given by their path, ordered by place."""
     found = [remark for path, data in files.items() if may_hold_remarks(data) for remark in remarks_in(path, data)]
     return tuple(sorted(found, key=lambda remark: (remark.path, remark.line)))
-
-
-def may_hold_remarks(data: bytes) -> bool:
-    """Say whether a line of a file names the tool behind a "#", be it in a comment or a string."""
-    if _HINT not in data or _NAME_IN_BYTES.search(data) is None:
-        return False
-    return any(_NAME_IN_BYTES.search(line, line.find(b"#")) for line in data.split(b"\n") if b"#" in line)
 
 
 def remarks_in(path: str, data: bytes) -> list[Remark]:
@@ -99,7 +89,7 @@ class _Reader:
         ]
 
     def comment(self, token: tokenize.TokenInfo) -> None:
-        if not _NAME.search(token.string):
+        if not NAME.search(token.string):
             return
         line, offset = token.start
         alone = not self.lines[line - 1][:offset].strip()

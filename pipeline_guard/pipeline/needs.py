@@ -16,6 +16,7 @@ import msgspec
 from pipeline_guard.cache import Cache, code_version, content_key
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.facts.hints import may_hold_remarks
 from pipeline_guard.pipeline.known import settings_of
 from pipeline_guard.pipeline.model import PipelineMap
 from pipeline_guard.program.contents import Contents
@@ -88,7 +89,7 @@ def map_key_that_holds(cache: Cache, key: str, contents: Contents) -> str | None
     if not involved.isdisjoint(changed) or needs.rest < _LEAST or _bytes_of(contents.files, involved) < _LEAST:
         return None
     found = contents.sources(changed)
-    if found.gaps or any(needs.concern(data) or _speaks(data) for data in found.data.values()):
+    if found.gaps or any(needs.concern(data) or may_hold_remarks(data) for data in found.data.values()):
         return None
     return needs.map_key
 
@@ -116,11 +117,3 @@ def needs_of(
 
 def _bytes_of(files: Sequence[SourceFile], without: set[str]) -> int:
     return sum(file.stamp[0] for file in files if file.stamp is not None and file.rel not in without)
-
-
-def _speaks(data: bytes) -> bool:
-    if b"uard" not in data:
-        return False
-    from pipeline_guard.facts.remarks import may_hold_remarks
-
-    return may_hold_remarks(data)

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.facts.hints import may_hold_remarks
 from pipeline_guard.pipeline.model import Coverage, Gap, PipelineMap, Remark
 from pipeline_guard.program import signs
 from pipeline_guard.program.contents import REMARK, SIGN, Contents
-
-# How the name of the tool ends in a comment that speaks to it.
-_NAME_END = b"uard"
 
 
 def is_large(files: Sequence[SourceFile]) -> bool:
@@ -36,7 +34,7 @@ def look_for_sessions(config: Config) -> Callable[[str, bytes], int]:
 
             looks.append(signs.Signs(load(config, rules_dir() / "vocabulary")).are_in)
         shown = SIGN if looks[0](data) and not _is_test(rel, data) else 0
-        return shown | (REMARK if _NAME_END in data and _may_hold_remarks(data) else 0)
+        return shown | (REMARK if may_hold_remarks(data) else 0)
 
     return look
 
@@ -88,9 +86,3 @@ def _is_test(rel: str, data: bytes) -> bool:
     from pipeline_guard.program.places import is_test_file
 
     return is_test_file(rel, data)
-
-
-def _may_hold_remarks(data: bytes) -> bool:
-    from pipeline_guard.facts.remarks import may_hold_remarks
-
-    return may_hold_remarks(data)
