@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline_guard.certify.certificate.model import CallResult, result_of
 from pipeline_guard.certify.record import Record
@@ -14,8 +14,6 @@ from pipeline_guard.certify.schedules import Schedule
 if TYPE_CHECKING:
     from pipeline_guard.certify.child import AgentSpec
     from pipeline_guard.certify.contract_call import Outcome
-
-CAME_ABOUT = "a media stream comes about"
 
 
 @dataclass
@@ -36,14 +34,14 @@ class Maker(Protocol):
 def reference_call(schedule: Schedule, rerun: str, *, with_timeline: bool) -> MadeCall:
     """Call the reference agent in this process: half a minute of talk in a second."""
     from pipeline_guard.certify import virtual_time
-    from pipeline_guard.certify.judging.facts import Reason, verdict
+    from pipeline_guard.certify.judging.facts import no_call
     from pipeline_guard.certify.twilio.errors import CallFailed
     from reference_agent.simulated_call import make_test_call
 
     try:
-        outcome: Outcome = virtual_time.run(make_test_call(**_options(schedule)))
+        outcome: Outcome = virtual_time.run(make_test_call(**schedule.options()))
     except CallFailed as error:
-        check = verdict(CAME_ABOUT, [Reason("call.failed", str(error))], "none did")
+        check = no_call("call.failed", str(error))
         return MadeCall(result_of(schedule, [check], check.reasons, None, rerun, with_timeline=False))
     result = result_of(schedule, outcome.checks, outcome.reasons, outcome, rerun, with_timeline=with_timeline)
     return MadeCall(result, outcome.record)
@@ -67,10 +65,6 @@ def foreign_maker(spec: AgentSpec, speed: float = 1.0) -> Maker:
         return MadeCall(result, outcome.record)
 
     return make
-
-
-def _options(schedule: Schedule) -> dict[str, Any]:
-    return {name: getattr(schedule, name) for name in ("seed", "faults", "manner", "delay", "pace")}
 
 
 def make_calls(

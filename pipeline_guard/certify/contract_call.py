@@ -83,6 +83,18 @@ class Outcome:
         return [check.name for check in self.checks if not check.passed]
 
 
+def outcome_of(call: CallFacts) -> Outcome:
+    """Judge what was seen of a finished call."""
+    errors = [
+        f"{error.get('code') or error.get('type')}: {error.get('message')}"
+        for session in call.sessions
+        for error in session.errors
+    ]
+    return Outcome(
+        judge(call), len(call.turns), len(call.responses), errors, call.record, list(call.arrivals.values()), call
+    )
+
+
 class ContractCall:
     """The two simulators of one test call, sharing a record, a clock and a ledger.
 
@@ -174,12 +186,7 @@ class ContractCall:
 
         Only while the event loop of the call runs: its clock says how much the caller has heard.
         """
-        call = self.facts(log, hosts)
-        errors = [f"{error['code'] or error['type']}: {error['message']}" for error in self.openai.errors]
-        checks = judge(call)
-        return Outcome(
-            checks, len(call.turns), len(call.responses), errors, self.record, list(call.arrivals.values()), call
-        )
+        return outcome_of(self.facts(log, hosts))
 
     def facts(self, log: Sequence[str] | None = None, hosts: Sequence[str] = ()) -> CallFacts:
         """Return what both simulators saw."""

@@ -23,7 +23,7 @@ from pipeline_guard.certify.child import (
 )
 from pipeline_guard.certify.conduct import BETA, Conduct, call_over_at, conduct_checks, told_apart
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
-from pipeline_guard.certify.judging.facts import Check, Reason, verdict
+from pipeline_guard.certify.judging.facts import Check, Reason, no_call
 from pipeline_guard.certify.openai_simulator import REFUSED_CODE, OpenAISimulator
 from pipeline_guard.certify.schedules import Schedule
 from pipeline_guard.certify.throwaway_ca import throwaway_tls
@@ -32,7 +32,6 @@ from pipeline_guard.certify.twilio.webhooks import ask_webhook
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.voice_webhook import Asked, address_hint, find_voice_webhook, judged
 
-CONNECTED = "a media stream comes about"
 PLAIN = Schedule(0)
 # What the agent writes and asks for at the end of a call arrives within this time (seconds).
 _SETTLES = 0.5
@@ -93,14 +92,7 @@ async def call_agent(
     Raises AgentFailed when it cannot be started or has no webhook.
     """
     tls = await asyncio.to_thread(throwaway_tls, SIMULATED_HOSTS)
-    test_call = ContractCall(
-        seed=schedule.seed,
-        speed=speed,
-        faults=schedule.faults,
-        manner=schedule.manner,
-        delay=schedule.delay,
-        pace=schedule.pace,
-    )
+    test_call = ContractCall(speed=speed, **schedule.options())
     openai = test_call.openai
     openai.tls, openai.tolerate_beta = tls.server, tolerate_beta
     async with (
@@ -115,7 +107,7 @@ async def call_agent(
             await _until_refused(_make(test_call, agent, webhook), openai)
         except CallFailed as error:
             text = f"{error}{await asyncio.to_thread(address_hint, spec)}"
-            failed = [verdict(CONNECTED, [Reason("call.failed", text)], "none did")]
+            failed = [no_call("call.failed", text)]
         await asyncio.sleep(_SETTLES)
         phone = test_call.phone_call
         assert phone is not None
@@ -156,7 +148,7 @@ def _no_stream(phone: TwilioCall, hint: str) -> Check:
     """Say what the webhook answered instead of a media stream."""
     verbs = ", ".join(f"<{verb.name}>" + (f" «{verb.text}»" if verb.text else "") for verb in phone.verbs)
     text = f"the TwiML opens no media stream: it is {verbs or 'empty'}{hint}"
-    return verdict(CONNECTED, [Reason("call.no-stream", text)], "none did")
+    return no_call("call.no-stream", text)
 
 
 async def _webhook(agent: RunningAgent, spec: AgentSpec) -> str:

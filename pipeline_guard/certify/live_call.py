@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 
 from pipeline_guard.certify.callers import patient
-from pipeline_guard.certify.contract_call import Outcome
+from pipeline_guard.certify.contract_call import Outcome, outcome_of
 from pipeline_guard.certify.frame_ledger import Arrivals, FrameLedger, Walk
 from pipeline_guard.certify.judging.facts import CallFacts, SessionFacts
-from pipeline_guard.certify.judging.judge import judge
 from pipeline_guard.certify.relay import Relay
 from pipeline_guard.certify.twilio_simulator import TwilioCall
 from pipeline_guard.certify.utterances import load_utterances
@@ -59,11 +58,11 @@ async def make_live_call(key: str, *, upstream: str = SERVICE) -> Outcome:
         if not any(session.responses for session in relay.sessions):
             said = [str(error.get("message")) for session in relay.sessions for error in session.errors]
             raise UserError(f"no call came about: {relay.problem or '; '.join(said) or 'the service said nothing'}")
-        return _outcome(relay, phone, {number: walk.finish() for number, walk in walks.items()}, lines)
+        return outcome_of(_facts(relay, phone, {number: walk.finish() for number, walk in walks.items()}, lines))
 
 
-def _outcome(relay: Relay, phone: TwilioCall, arrivals: Mapping[int, Arrivals], lines: list[str]) -> Outcome:
-    call = CallFacts(
+def _facts(relay: Relay, phone: TwilioCall, arrivals: Mapping[int, Arrivals], lines: list[str]) -> CallFacts:
+    return CallFacts(
         record=relay.record,
         sessions=[SessionFacts(s.connection, s.turns, s.responses, s.errors) for s in relay.sessions],
         refusals=relay.refusals,
@@ -77,11 +76,3 @@ def _outcome(relay: Relay, phone: TwilioCall, arrivals: Mapping[int, Arrivals], 
         wanted=[utterance.text for utterance in load_utterances()],
         log=lines,
     )
-    errors = [f"{error.get('code') or error.get('type')}: {error.get('message')}" for error in _errors(relay)]
-    return Outcome(
-        judge(call), len(call.turns), len(call.responses), errors, relay.record, list(arrivals.values()), call
-    )
-
-
-def _errors(relay: Relay) -> list[Mapping[str, object]]:
-    return [error for session in relay.sessions for error in session.errors]

@@ -8,12 +8,11 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from pipeline_guard.certify.mulaw import FORMAT_BYTES_PER_MS
-from pipeline_guard.certify.realtime.facts import Refusal, ResponseFacts, TurnFacts
+from pipeline_guard.certify.realtime.facts import ALREADY_ACTIVE, Refusal, ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.hearing import Heard
 from pipeline_guard.certify.record import Entry
 from pipeline_guard.certify.utterances import load_utterances
 
-_ALREADY_ACTIVE = "conversation_already_has_active_response"
 # A recogniser spells as it likes; this share of the letters has to be the utterance's.
 _ALIKE = 0.6
 
@@ -117,7 +116,7 @@ class RelayedSession:
     def _refused(self, entry: Entry, error: Mapping[str, Any]) -> None:
         self.errors.append(error)
         cause = self._by_id.get(str(error.get("event_id")))
-        if cause is None and error.get("code") == _ALREADY_ACTIVE and self._asked:
+        if cause is None and error.get("code") == ALREADY_ACTIVE and self._asked:
             cause = self._asked[-1]
         if cause is None:
             return

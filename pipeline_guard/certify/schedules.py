@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline_guard.certify.faults import KINDS, NO_CLIENT_S_FAULT, Fault, fault, seeded
 
@@ -35,6 +36,10 @@ class Schedule:
     delay: float = 0.0
     faults: tuple[Fault, ...] = ()
     pace: float = 4.0
+
+    def options(self) -> dict[str, Any]:
+        """Return what a ``ContractCall`` takes of it, by name."""
+        return {name: getattr(self, name) for name in ("seed", "faults", "manner", "delay", "pace")}
 
     def __str__(self) -> str:
         parts = [f"{self.manner} caller"]

@@ -63,6 +63,11 @@ def verdict(name: str, reasons: Sequence[Reason], detail: str) -> Check:
     return Check(name, not reasons, detail, tuple(reasons))
 
 
+def no_call(code: str, why: str) -> Check:
+    """Return the check that fails when no media stream comes about."""
+    return verdict("a media stream comes about", [Reason(code, why)], "none did")
+
+
 @dataclass(frozen=True)
 class SessionFacts:
     """What one Realtime session did; ``connection`` is its number in the record."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
+from pipeline_guard.certify.realtime.facts import ALREADY_ACTIVE
 from pipeline_guard.certify.record import Entry
 
 TWILIO = "nothing that Twilio would report"
@@ -19,7 +20,7 @@ _A_VOICE_MS = 300
 _HEARD_TWICE_MS = 100
 # After the caller began to speak, the agent's voice may go on for this long (seconds): network, buffers, reaction.
 _FALLS_SILENT = 1.0
-_ITSELF = frozenset({"conversation_already_has_active_response", "session_expired"})
+_ITSELF = frozenset({ALREADY_ACTIVE, "session_expired"})
 # A cancel that comes too late meets nothing; nobody can avoid that, and nothing happens.
 _HARMLESS = frozenset({"response_cancel_not_active"})
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline_guard.certify.judging.facts import CallFacts, Check, Reason, verdict
-from pipeline_guard.certify.realtime.facts import Refusal, ResponseFacts
+from pipeline_guard.certify.realtime.facts import ALREADY_ACTIVE, Refusal, ResponseFacts
 from pipeline_guard.certify.record import Entry
 
 ACTIVE = "no active-response error"
 DUPLICATE = "no duplicate reply"
-_ACTIVE_ERROR = "conversation_already_has_active_response"
 # What an agent does because of an event, it does within this many seconds; without one, by its own clock.
 _AT_ONCE = 0.15
 _TRANSCRIPT = "conversation.item.input_audio_transcription."
@@ -21,12 +20,12 @@ _TRANSCRIPT = "conversation.item.input_audio_transcription."
 
 def active_check(call: CallFacts) -> Check:
     """Judge the requests that met an active response."""
-    refused = [refusal for refusal in call.refusals if refusal.error.get("code") == _ACTIVE_ERROR]
+    refused = [refusal for refusal in call.refusals if refusal.error.get("code") == ALREADY_ACTIVE]
     unasked = [
         error
         for session in call.sessions
         for error in session.errors
-        if error["code"] == _ACTIVE_ERROR and not any(error is refusal.error for refusal in refused)
+        if error["code"] == ALREADY_ACTIVE and not any(error is refusal.error for refusal in refused)
     ]
     reasons = [reason for refusal in refused for reason in _collision(call, refusal)]
     if unasked and not call.has_fault("foreign-created"):
@@ -61,7 +60,7 @@ def _how_it_came(call: CallFacts, refusal: Refusal, active: ResponseFacts | None
                 "active.other-done",
                 f"response.done of another one ({_response_id(entry)}, event {entry.order}) had come meanwhile",
             )
-        if entry.type == "error" and entry.event["error"].get("code") != _ACTIVE_ERROR:
+        if entry.type == "error" and entry.event["error"].get("code") != ALREADY_ACTIVE:
             error = entry.event["error"]
             return (
                 "active.after-error",

@@ -11,6 +11,9 @@ from pipeline_guard.certify.realtime.hearing import Heard
 # Who asked for a response: the client, the server at the end of a turn, the idle timeout, or a fault.
 Cause = Literal["client", "turn", "idle", "fault"]
 
+# The code of the error that answers a request while a response is active.
+ALREADY_ACTIVE = "conversation_already_has_active_response"
+
 
 @dataclass(frozen=True)
 class TurnFacts:

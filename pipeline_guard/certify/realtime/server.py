@@ -17,7 +17,7 @@ from pipeline_guard.certify.realtime import events, requests
 from pipeline_guard.certify.realtime.behaviour import Behaviour, Close
 from pipeline_guard.certify.realtime.conversation import Conversation
 from pipeline_guard.certify.realtime.events import Event, Ids
-from pipeline_guard.certify.realtime.facts import Cause, ResponseFacts, TurnFacts
+from pipeline_guard.certify.realtime.facts import ALREADY_ACTIVE, Cause, ResponseFacts, TurnFacts
 from pipeline_guard.certify.realtime.generation import Generation
 from pipeline_guard.certify.realtime.listening import Listening
 from pipeline_guard.certify.realtime.running import Running, Timer
@@ -126,7 +126,7 @@ class RealtimeServer:
                 f"Conversation already has an active response in progress: {self._active}. "
                 "Wait until the response is finished before creating a new one."
             )
-            self.fail(Problem("conversation_already_has_active_response", text), {"event_id": event_id})
+            self.fail(Problem(ALREADY_ACTIVE, text), {"event_id": event_id})
             return False
         facts = ResponseFacts(self.ids.new("resp"), cause, in_default, event_id, request.get("metadata"), self.now)
         self.responses.append(facts)
