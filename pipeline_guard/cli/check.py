@@ -123,9 +123,6 @@ def command(
         if output_format == "text":
             report = _text(show, quiet=quiet)
         else:
-            from pipeline_guard.reports.check_formats import render
-            from pipeline_guard.rulebook import rule_ids
-
             options = {
                 "--select": select,
                 "--ignore": ignore,
@@ -134,14 +131,7 @@ def command(
                 "--no-baseline": no_baseline,
                 "--since": since,
             }
-            report = render(
-                output_format,
-                findings,
-                pipeline_map,
-                rule_ids=[rule_id for rule_id in rule_ids() if config.is_selected(rule_id)],
-                check_command=_command_line(target, options),
-                compared=compared,
-            )
+            report = _render(output_format, show, config, _command_line(target, options))
         deliver(report, output_file, f"the {output_format} report")
     if any(config.fails(finding.severity) and not finding.suppressed for finding in findings):
         return 1
@@ -150,6 +140,21 @@ def command(
         return 1
     refuse_unmet_declarations(pipeline_map, config)
     return 0
+
+
+def _render(output_format: str, show: Show, config: Config, check_command: str) -> str:
+    """Return the report in a format for machines."""
+    from pipeline_guard.reports.check_formats import render
+    from pipeline_guard.rulebook import rule_ids
+
+    return render(
+        output_format,
+        show.findings,
+        show.pipeline_map,
+        rule_ids=[rule_id for rule_id in rule_ids() if config.is_selected(rule_id)],
+        check_command=check_command,
+        compared=show.compared,
+    )
 
 
 def _declared_baseline(config: Config) -> Path | None:

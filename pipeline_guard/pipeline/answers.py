@@ -14,7 +14,7 @@ from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.chains import ANSWER, Chains
 from pipeline_guard.pipeline.evidence import Evidence, step_at
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Answer, Confidence
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Answer, Confidence
 from pipeline_guard.pipeline.primitives import Sink, SinkList
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.transports import Transports
@@ -30,7 +30,6 @@ from pipeline_guard.program.values import Frame, JsonText, Literal, Mapping, Val
 from pipeline_guard.service_vocabulary import AnsweredCall, AnsweredMessage
 from pipeline_guard.vocabulary import Connection, SdkCall, Vocabulary
 
-_QUIET = frozenset({"dormant", "example", "test"})
 _MAX_DEPTH = 6
 
 
@@ -56,16 +55,13 @@ class AnswerFinder:
         keys = {key for messages in self._messages.values() for message in messages for key in message.keys}
         if all(func.strings.isdisjoint(keys) for func in self.graph.program.functions()):
             self._messages = {}  # nobody speaks these protocols: no socket has to be asked where it leads
+        names = self._calls.keys() | (self.vocabulary.send_methods if self._messages else set())
         for func in list(self.graph.program.functions()):
-            if is_test(func.module):
+            if is_test(func.module) or not func.may_call(names):
                 continue
             for site in func.calls:
                 name = last_name(site.call.func)
-                if (
-                    (name in self._calls or name in self.vocabulary.send_methods)
-                    and id(site.call) not in own
-                    and not func.is_dead(site.op)
-                ):
+                if name in names and id(site.call) not in own and not func.is_dead(site.op):
                     for sink in (*self._by_call(func, site, name), *self._by_message(func, site, name)):
                         found.add(sink)
         return list(found)
@@ -167,7 +163,7 @@ class AnswerReader:
         evidence = Evidence(self.graph, reach)
         running: dict[Func, list[Hop]] = {}
         for hop in hops:
-            if evidence.context(hop) not in _QUIET:
+            if evidence.context(hop) not in QUIET_CONTEXTS:
                 running.setdefault(hop.func, []).append(hop)
         answers = [self._answer(hop, evidence, running.get(hop.func, [])) for hop in hops]
         return tuple(sorted(answers, key=lambda each: (each.path, each.line, each.column, each.service)))

@@ -40,9 +40,3 @@ class Apps:
     def contract(self, app: App | None) -> Contract:
         """Return what is declared about the pipeline of an app, or of code that belongs to none."""
         return self.common if app is None else app.contract
-
-    @property
-    def active_response_names(self) -> frozenset[str]:
-        """The names that any contract declares for the active response."""
-        contracts = (self.common, *(app.contract for app in self.declared))
-        return frozenset(contract.active_response for contract in contracts if contract.active_response)

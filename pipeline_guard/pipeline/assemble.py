@@ -18,7 +18,18 @@ from pipeline_guard.pipeline.gate.reader import GateReader
 from pipeline_guard.pipeline.grouping import Group, Grouping, node_of
 from pipeline_guard.pipeline.guards import GuardSites
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.model import Context, Gap, Lane, Sender, Session, Site, Step, Trigger, in_order
+from pipeline_guard.pipeline.model import (
+    QUIET_CONTEXTS,
+    Context,
+    Gap,
+    Lane,
+    Sender,
+    Session,
+    Site,
+    Step,
+    Trigger,
+    in_order,
+)
 from pipeline_guard.pipeline.policy import decide_policy
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import MINTED, UNREADABLE, Config
@@ -83,7 +94,8 @@ class Assembler:
     def note_gaps(self, hops: list[Hop], configs: list[Config]) -> None:
         """Record calls that may lead to a sink but whose receiver is unknown, and settings that could not be read."""
         leading = {hop.edge.callee for hop in hops if hop.edge is not None} | {hop.func for hop in hops}
-        names = {func.name: func for func in leading if func.cls is not None}
+        ordered = sorted(leading, key=lambda func: (func.module.rel, func.ir.line))
+        names = {func.name: func for func in ordered if func.cls is not None}
         sites = {(hop.func.module.rel, hop.line) for hop in hops}
         for func, site in self.graph.unresolved:
             node = site.call.func
@@ -204,7 +216,7 @@ class Assembler:
         )
 
     def _running(self, hops: list[Hop]) -> list[Hop]:
-        return [hop for hop in hops if self.evidence.context(hop) not in ("dormant", "example", "test")]
+        return [hop for hop in hops if self.evidence.context(hop) not in QUIET_CONTEXTS]
 
     def _guard(self, hop: Hop) -> str:
         """Return the strongest guard on the way from a hop down to its sends."""

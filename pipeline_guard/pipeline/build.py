@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from pipeline_guard.program.link import Program
     from pipeline_guard.program.load import Loader
 
+    OnLoad = Callable[[Loader, Program], None]
+
 Progress = Callable[[str, int, int], None]
+
+
+class Reading(NamedTuple):
+    """A program that is read in depth: its bytes, the settings, and the XML files that may be TwiML."""
+
+    root: Path
+    files: Sequence[SourceFile]
+    sources: Sources
+    config: Config
+    progress: Progress | None
+    documents: Sequence[SourceFile]
 
 
 def analyse(
@@ -68,10 +81,8 @@ def _known_or_read(
     sources = contents.sources()
     key = map_key(root, contents.files, contents.digests, config)  # of the bytes that are going to be read in depth
     noted: list[tuple[Loader, Program]] = []
-    known = _read_and_keep(
-        key, root, contents.files, sources, config, progress, contents.documents, cache,
-        lambda loader, program: noted.append((loader, program)),
-    )  # fmt: skip
+    reading = Reading(root, contents.files, sources, config, progress, contents.documents)
+    known = _read_and_keep(key, reading, cache, lambda loader, program: noted.append((loader, program)))
     if noted:
         needs.keep(cache, about, needs.needs_of(key, known, *noted[0], contents.digests))
     return known
@@ -87,25 +98,16 @@ def analyse_sources(
     cache: Cache | None = None,
 ) -> PipelineMap:
     """Return the pipeline map of a program whose bytes are given, which need not be those on disk."""
+    reading = Reading(root, files, sources, config, progress, documents)
     if cache is None:
-        return _read(root, files, sources, config, progress, documents, None)
+        return _read(reading, None)
     digests = {rel: digest(data) for part in (sources, read_sources(documents)) for rel, data in part.data.items()}
     key = map_key(root, files, digests, config)
-    return stored_map(cache, key) or _read_and_keep(key, root, files, sources, config, progress, documents, cache)
+    return stored_map(cache, key) or _read_and_keep(key, reading, cache)
 
 
-def _read_and_keep(
-    key: str,
-    root: Path,
-    files: Sequence[SourceFile],
-    sources: Sources,
-    config: Config,
-    progress: Progress | None,
-    documents: Sequence[SourceFile],
-    cache: Cache,
-    on_load: Callable[[Loader, Program], None] | None = None,
-) -> PipelineMap:
-    pipeline_map = _read(root, files, sources, config, progress, documents, cache, on_load)
+def _read_and_keep(key: str, reading: Reading, cache: Cache, on_load: OnLoad | None = None) -> PipelineMap:
+    pipeline_map = _read(reading, cache, on_load)
     store_map(cache, key, pipeline_map)
     cache.prune()
     return pipeline_map
@@ -115,18 +117,9 @@ def _look_for_nothing(_rel: str, _data: bytes) -> int:
     return 0
 
 
-def _read(
-    root: Path,
-    files: Sequence[SourceFile],
-    sources: Sources,
-    config: Config,
-    progress: Progress | None,
-    documents: Sequence[SourceFile],
-    cache: Cache | None,
-    on_load: Callable[[Loader, Program], None] | None = None,
-) -> PipelineMap:
+def _read(reading: Reading, cache: Cache | None, on_load: OnLoad | None = None) -> PipelineMap:
     # The analysis is most of this tool's code: a program that is known needs none of it loaded.
     from pipeline_guard.facts.store import FactStore
     from pipeline_guard.pipeline import steps
 
-    return steps.run(root, files, sources, config, progress, documents, FactStore(cache), on_load)
+    return steps.run(reading, FactStore(cache), on_load)

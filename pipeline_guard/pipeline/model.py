@@ -29,6 +29,8 @@ Kind = Literal[
 ]
 Role = Literal["primitive", "call", "start", "loop"]
 Context = Literal["live", "post_call", "offline", "startup", "test", "example", "dormant", "unknown"]
+# Those in which nothing of a call runs.
+QUIET_CONTEXTS: frozenset[Context] = frozenset({"dormant", "example", "test"})
 AutoResponse = Literal["default_on", "on", "off", "dynamic", "no_vad"]
 Policy = Literal["client", "server"]
 # Where a TwiML verb stands to the stream of its document; "update": it is given to a running call.

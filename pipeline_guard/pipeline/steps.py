@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
@@ -32,49 +30,32 @@ from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import Flags
-from pipeline_guard.program.link import Program, package_of
+from pipeline_guard.program.link import package_of
 from pipeline_guard.program.load import UNFOLLOWED, Loader
 from pipeline_guard.program.reach import Reachability
-from pipeline_guard.program.sources import Sources
 from pipeline_guard.rulebook import rules_dir
 from pipeline_guard.vocabulary import load as load_vocabulary
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from pipeline_guard.pipeline.build import OnLoad, Reading
 
 
-def run(
-    root: Path,
-    files: Sequence[SourceFile],
-    sources: Sources,
-    config: Config,
-    progress: Progress | None,
-    documents: Sequence[SourceFile],
-    store: FactStore,
-    on_load: Callable[[Loader, Program], None] | None = None,
-) -> PipelineMap:
-    """Return the pipeline map of the program made of ``files``, reading everything that can matter in depth.
+def run(reading: Reading, store: FactStore, on_load: OnLoad | None = None) -> PipelineMap:
+    """Return the pipeline map of a program, reading everything that can matter in depth.
 
     ``on_load`` gets what loaded the program: in the end it knows what was asked of the files.
     """
     enabled = gc.isenabled()
     gc.disable()  # millions of small nodes that live to the end: collecting costs a third of the time
     try:
-        return _analyse(root, files, sources, config, progress, documents, store, on_load)
+        return _analyse(reading, store, on_load)
     finally:
         if enabled:
             gc.enable()
 
 
-def _analyse(
-    root: Path,
-    files: Sequence[SourceFile],
-    sources: Sources,
-    config: Config,
-    progress: Progress | None,
-    documents: Sequence[SourceFile],
-    store: FactStore,
-    on_load: Callable[[Loader, Program], None] | None,
-) -> PipelineMap:
+def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> PipelineMap:
+    root, files, sources, config, progress, documents = reading
     vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
     loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()

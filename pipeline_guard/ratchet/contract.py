@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline_guard.checks.report import Draft
-from pipeline_guard.pipeline.model import Lane, Step
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Step
 from pipeline_guard.ratchet.record import lane_state
 from pipeline_guard.ratchet.state import Baseline, LaneState
 
@@ -146,7 +146,7 @@ def _sessions(before: LaneState, lane: Lane) -> Iterator[Loss]:
     for session in lane.sessions:
         place = f"{session.path}:{session.symbol}"
         was = recorded.get(place, worst)
-        if session.context in ("dormant", "example", "test") or _side(session.value) <= _side(was) or place in said:
+        if session.context in QUIET_CONTEXTS or _side(session.value) <= _side(was) or place in said:
             continue
         said.add(place)
         whose = "here" if place in recorded else "in this pipeline"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pipeline_guard.findings import Finding
-from pipeline_guard.pipeline.model import Gate, Lane, PipelineMap, Site
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Gate, Lane, PipelineMap, Site
 from pipeline_guard.ratchet.answers import answer_marks
 from pipeline_guard.ratchet.state import VERSION, AnswerMark, Baseline, Known, LaneState, Mark, Nearness
 from pipeline_guard.statements import Statements
@@ -17,7 +17,6 @@ ABOUT = (
 )
 ENGINE_KINDS = frozenset({"stt", "tts"})
 _KINDS = frozenset({"audio_send", "response_create", *ENGINE_KINDS})
-_QUIET = frozenset({"dormant", "example", "test"})
 
 
 def record(pipeline_map: PipelineMap, findings: Iterable[Finding], statements: Statements) -> Baseline:
@@ -73,7 +72,11 @@ def lane_state(lane: Lane) -> LaneState:
         sender=_place(sender.path, sender.symbol) if sender is not None else None,
         queue=sender.queue if sender is not None else None,
         sessions=tuple(
-            sorted((_place(each.path, each.symbol), each.value) for each in lane.sessions if each.context not in _QUIET)
+            sorted(
+                (_place(each.path, each.symbol), each.value)
+                for each in lane.sessions
+                if each.context not in QUIET_CONTEXTS
+            )
         ),
     )
 

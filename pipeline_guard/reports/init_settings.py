@@ -8,14 +8,13 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from pipeline_guard.pipeline.model import Lane, PipelineMap, Queue, Sender, Site, Trigger
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, PipelineMap, Queue, Sender, Site, Trigger
 from pipeline_guard.pipeline.policy import SERVER_CREATES
 from pipeline_guard.reports import words
 from pipeline_guard.reports.source_frame import source_line
 from pipeline_guard.reports.terminal import clean, count, place
 from pipeline_guard.settings_file import MARK
 
-_QUIET = frozenset({"dormant", "example", "test"})
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 # The attribute or variable that a line assigns.
 _ASSIGNED = re.compile(r"\s*(?:\w+\.)*([^\W\d]\w*)\s*(?::[^=]+)?=[^=]")
@@ -43,7 +42,7 @@ def live_lanes(pipeline_map: PipelineMap) -> list[Lane]:
     return [
         lane
         for lane in pipeline_map.lanes
-        if words.is_realtime(lane) and any(site.context not in _QUIET for site in _core(lane))
+        if words.is_realtime(lane) and any(site.context not in QUIET_CONTEXTS for site in _core(lane))
     ]
 
 
@@ -134,7 +133,7 @@ def _sender_lines(sender: Sender | None, senders: Sequence[Sender], symbols: Seq
     how = (
         "the loop that reads the queue" if sender.loop and sender.queue else "not a loop over a queue, as it should be"
     )
-    rivals = [(s.symbol, s.path, s.line) for s in senders if s is not sender and s.context not in _QUIET]
+    rivals = [(s.symbol, s.path, s.line) for s in senders if s is not sender and s.context not in QUIET_CONTEXTS]
     yield from _comment(
         f"The one function that sends it to Realtime: {clean(sender.symbol)} ({place(sender.path, sender.line)}), "
         f"{how}." + _differs("Also sending", rivals)
@@ -143,7 +142,7 @@ def _sender_lines(sender: Sender | None, senders: Sequence[Sender], symbols: Seq
 
 
 def _trigger_lines(trigger: Trigger | None, triggers: Sequence[Trigger], symbols: Sequence[str]) -> Iterator[str]:
-    live = [t for t in triggers if t is not trigger and t.context not in _QUIET]
+    live = [t for t in triggers if t is not trigger and t.context not in QUIET_CONTEXTS]
     rivals = [(t.symbol, t.path, t.line) for t in live]
     if trigger is None:
         some = _differs("Sending response.create now", rivals) or " None was found."
@@ -189,7 +188,7 @@ def _turn_lines(lane: Lane) -> Iterator[str]:
     on = [
         (session.symbol, session.path, session.line)
         for session in lane.sessions
-        if session.context not in _QUIET and session.value in SERVER_CREATES
+        if session.context not in QUIET_CONTEXTS and session.value in SERVER_CREATES
     ]
     says = f"Now {words.POLICIES[lane.policy]}."
     if lane.policy in ("client", "both"):

@@ -66,11 +66,6 @@ def before(func: Func, op: int) -> Iterator[Clause]:
     yield from _waits(func, op)
 
 
-def passes(func: Func, earlier: int, later: int) -> bool:
-    """Say whether control that reaches ``later`` has passed the earlier operation; a ``try`` is passed through."""
-    return earlier < later and _gap(func, func.ir.ops[earlier].block, later) == []
-
-
 def on_one_run(func: Func, op: int, target: int) -> bool:
     """Say whether one run can pass ``op`` and go on to ``target``: not from another arm, nor from one that leaves."""
     if func.exclusive(func.ir.ops[op].block, func.ir.ops[target].block):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence, step_at
-from pipeline_guard.pipeline.hygiene.surroundings import QUIET
-from pipeline_guard.pipeline.model import Overflow, Queue, Step
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Overflow, Queue, Step
 from pipeline_guard.pipeline.queues import QueueIndex, QueueInfo, QueueKey, QueueOp
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.pumps import Pumps
@@ -73,7 +72,7 @@ class BoundReader:
         function = put.call.func
         if type(function) is not ir.Attr or function.name != "put" or not self.pumps.in_pump(put.func, put.op):
             return False
-        if self.evidence.context_at(put.func, put.op, None) in QUIET:
+        if self.evidence.context_at(put.func, put.op, None) in QUIET_CONTEXTS:
             return False
         if info.type.startswith("asyncio."):
             value = put.func.ir.ops[put.op].value

@@ -10,7 +10,7 @@ from pipeline_guard.pipeline.events import field_values
 from pipeline_guard.pipeline.evidence import Evidence, step_at
 from pipeline_guard.pipeline.grouping import Group
 from pipeline_guard.pipeline.hygiene.surroundings import Surroundings, Word
-from pipeline_guard.pipeline.model import Misuse
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Misuse
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions, names_in, strings_in
@@ -96,7 +96,7 @@ class ProtocolReader:
         chooses: dict[Func, bool] = {}
         for hop in group.hops:
             sink = hop.sink
-            if sink is None or sink.payload is None or self.evidence.context(hop) in ("dormant", "example", "test"):
+            if sink is None or sink.payload is None or self.evidence.context(hop) in QUIET_CONTEXTS:
                 continue
             if sink.note and not sink.note.startswith(("openai-sdk", "by way of")):
                 continue  # another SDK's settings have names of their own

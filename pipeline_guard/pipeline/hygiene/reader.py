@@ -13,9 +13,9 @@ from pipeline_guard.pipeline.hygiene.bounds import BoundReader
 from pipeline_guard.pipeline.hygiene.proof import ProofReader
 from pipeline_guard.pipeline.hygiene.protocol import ProtocolReader
 from pipeline_guard.pipeline.hygiene.signatures import SignatureReader
-from pipeline_guard.pipeline.hygiene.surroundings import QUIET, Surroundings
+from pipeline_guard.pipeline.hygiene.surroundings import Surroundings
 from pipeline_guard.pipeline.hygiene.turns import TurnReader
-from pipeline_guard.pipeline.model import Lane, Misuse, Queue
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Misuse, Queue
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
@@ -57,7 +57,7 @@ class HygieneReader:
         ]
 
     def _read(self, lane: Lane, group: Group, side: list[Hop]) -> Lane:
-        if not any(self.evidence.context(hop) not in QUIET for hop in group.hops):
+        if not any(self.evidence.context(hop) not in QUIET_CONTEXTS for hop in group.hops):
             return lane
         around = Surroundings(group, self.graph, self.evidence)
         misuses: list[Misuse] = [

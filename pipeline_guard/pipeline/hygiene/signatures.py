@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence, step_at
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.hygiene.surroundings import QUIET
-from pipeline_guard.pipeline.model import Confidence, Misuse
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Confidence, Misuse
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func
 from pipeline_guard.program.flow import conditions, names_in, strings_in
@@ -51,7 +50,7 @@ class SignatureReader:
         """
         seen: set[int] = set()
         for hop in hops:
-            if self.evidence.context(hop) in QUIET:
+            if self.evidence.context(hop) in QUIET_CONTEXTS:
                 continue
             if hop.edge is not None and hop.edge.site is not None:
                 yield from self._look(hop.edge.caller, hop.edge.op, hop.edge.site, seen)
@@ -61,7 +60,7 @@ class SignatureReader:
         classes = dict.fromkeys(hop.func.owner_class for hop in hops if hop.func.owner_class is not None)
         for cls in classes:
             for func, site in self.graph.constructed.get(cls, ()) if cls is not None else ():
-                if self.evidence.context_at(func, site.op, None) not in QUIET:
+                if self.evidence.context_at(func, site.op, None) not in QUIET_CONTEXTS:
                     yield from self._look(func, site.op, site.call, seen)
 
     def _look(self, func: Func, op: int, call: ir.Call, seen: set[int]) -> Iterator[Misuse]:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.grouping import Group
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.places import is_test
 from pipeline_guard.program.trees import walk
 
-QUIET = frozenset({"dormant", "example", "test"})
 _MAX_CLIMB = 200
 _IMPORTS_DEEP = 3  # a package's settings lie behind its __init__
 
@@ -111,7 +111,7 @@ class Surroundings:
         """Say whether an operation runs during calls, or before them; a module's own code runs when it is loaded."""
         if op is not None and func.is_dead(op):
             return False
-        if func.index == 0 or self.evidence.context_at(func, op, None) not in QUIET:
+        if func.index == 0 or self.evidence.context_at(func, op, None) not in QUIET_CONTEXTS:
             return True
         if self.evidence.reach.flags.closed(func, op or 0) is not None:
             return False
@@ -130,7 +130,7 @@ class Surroundings:
                 if edge.kind == "escape" or caller in seen or is_test(caller.module):
                     continue
                 seen.add(caller)
-                if caller.index == 0 or self.evidence.context_at(caller, edge.op, None) not in QUIET:
+                if caller.index == 0 or self.evidence.context_at(caller, edge.op, None) not in QUIET_CONTEXTS:
                     return True
                 stack.append(caller)
         return False

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pipeline_guard.pipeline.events import field_values, has_field
 from pipeline_guard.pipeline.evidence import Evidence
 from pipeline_guard.pipeline.hops import Hop
-from pipeline_guard.pipeline.hygiene.surroundings import QUIET
-from pipeline_guard.pipeline.model import Lane, Misuse
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Misuse
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
@@ -42,7 +41,7 @@ class TurnReader:
         values = {
             site.value
             for site in lane.sites
-            if site.kind == "auto_response" and site.role is None and site.context not in QUIET
+            if site.kind == "auto_response" and site.role is None and site.context not in QUIET_CONTEXTS
             if not site.note.startswith(_NOT_SENT)
         }
         if not values or not values <= _VAD:
@@ -54,7 +53,7 @@ class TurnReader:
     def _is_open(self, func: Func, op: int, seen: set[Func]) -> bool:
         """Say whether a way from an entry point leads here that no mode of its own keeps apart."""
         seen.add(func)
-        if len(seen) > _MAX_WAY or self.evidence.context_at(func, op, None) in (*QUIET, "post_call"):
+        if len(seen) > _MAX_WAY or self.evidence.context_at(func, op, None) in (*QUIET_CONTEXTS, "post_call"):
             return False
         if self._is_apart(func, op):
             return False
@@ -125,7 +124,7 @@ class TurnReader:
         return False
 
     def _runs(self, hop: Hop) -> bool:
-        return self.evidence.context(hop) not in QUIET
+        return self.evidence.context(hop) not in QUIET_CONTEXTS
 
     def _misuse(self, kind: str, hop: Hop, *, alone: bool = False) -> Misuse:
         return Misuse(
