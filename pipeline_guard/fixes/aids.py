@@ -11,7 +11,7 @@ from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.new_queue import PIPELINE_LOG
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.responses import GREETING_LOG
-from pipeline_guard.fixes.scope import find_function, functions_around, method_around, self_name
+from pipeline_guard.fixes.scope import constructor_of, find_function, functions_around, method_around, self_name
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
 from pipeline_guard.pipeline.model import Aid, Lane
 
@@ -155,9 +155,9 @@ def _counters(tree: Tree, function: FunctionNode) -> tuple[FunctionNode, str, se
     """
     found, own = method_around(tree, function), self_name(function)
     if found is not None and found[1] is function and own is not None:
-        for each in found[0].body:
-            if isinstance(each, ast.FunctionDef) and each.name == "__init__":
-                return each, f"{own}.", _stored(found[0])
+        init = constructor_of(found[0])
+        if init is not None:
+            return init, f"{own}.", _stored(found[0])
         raise CannotRewrite(f"{found[0].name} has no __init__ for the counters", _BY_HAND)
     around = functions_around(tree, function)[1:]
     return function, "", {name for each in around for name in _local_names(each)}

@@ -14,7 +14,7 @@ from pipeline_guard.fixes.scope import functions_around, instance_at, knows_clas
 from pipeline_guard.fixes.surplus import is_only_for, take_out
 from pipeline_guard.fixes.tree import Tree
 from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
-from pipeline_guard.pipeline.model import Lane, Queue, Sender, Site
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Queue, Sender, Site
 
 BY_HAND = "put the frame on the queue that the sender loop reads, in its place"
 
@@ -105,7 +105,7 @@ class _Redirect:
         callers = [
             each
             for each in self.lane.sites
-            if each.kind == "audio_send" and each.callee == home and each.context not in ("test", "example", "dormant")
+            if each.kind == "audio_send" and each.callee == home and each.context not in QUIET_CONTEXTS
         ]
         if not callers:
             raise CannotRewrite("nothing was found that calls it", BY_HAND)
@@ -275,12 +275,11 @@ def refuse_if_it_is_all(lane: Lane, kind: str, what: str) -> None:
 
     Then the entry point may only not have been seen, and a call would be left without it.
     """
-    quiet = ("dormant", "example", "test")
     if kind == "response_create" and any(
-        session.context not in quiet and session.value in ("on", "default_on") for session in lane.sessions
+        session.context not in QUIET_CONTEXTS and session.value in ("on", "default_on") for session in lane.sessions
     ):
         return  # the server answers the turns
-    if not any(site.kind == kind and site.context not in quiet for site in lane.sites):
+    if not any(site.kind == kind and site.context not in QUIET_CONTEXTS for site in lane.sites):
         raise CannotRewrite(
             f"nothing else here would {what}: if something does start it, the call would be silent",
             "delete the whole pipeline if it is dead",

@@ -7,17 +7,16 @@ import ast
 from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
 from pipeline_guard.fixes.guards import early_return, trigger_method
-from pipeline_guard.fixes.new_trigger import receiver_at
+from pipeline_guard.fixes.new_trigger import DEFERRED, DEFERRED_IS, ask_again, receiver_at
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reader import Reader, readers
-from pipeline_guard.fixes.scope import method_around, parameters, self_name
+from pipeline_guard.fixes.scope import constructor_of, method_around, parameters, self_name
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
 from pipeline_guard.pipeline.model import Lane, Trigger
 
 BY_HAND = (
     "keep what the trigger was asked for while a response was active, and ask for it in the branch of response.done"
 )
-_KEPT = "deferred_response"
 _IS_SET = " is not None"
 
 
@@ -41,12 +40,10 @@ def defer(program: Program, trigger: Trigger, *, without: str | None = None) -> 
     guard = early_return(tree, function, trigger.gate.checks[0].line)
     if _keeps_something(guard, own):
         return []
-    names = [each.arg for each in parameters(function)[1:] if each.arg != without]
     leaves = guard.body[-1]
     if not tree.stands_alone(leaves):
         raise CannotRewrite("the guard stands on one line", BY_HAND)
-    given = f"({', '.join(names)},)" if names else "()"
-    kept = f"{own}.{_KEPT} = {given}"
+    kept = kept_by(function, own, without=without)
     marker = f"{own}.{trigger.gate.marker}"
     # A request that has not begun yet stands for this one as well; kept, it would be answered twice.
     asks_more = isinstance(guard.test, ast.BoolOp) and trigger.gate.marker is not None
@@ -63,22 +60,22 @@ def answered_later(program: Program, trigger: Trigger) -> list[Operation]:
     found = method_around(tree, function)
     assert found is not None
     owner = found[0]
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
-    if init is None or any(isinstance(node, ast.Attribute) and node.attr == _KEPT for node in ast.walk(owner)):
+    init = constructor_of(owner)
+    if init is None or any(isinstance(node, ast.Attribute) and node.attr == DEFERRED for node in ast.walk(owner)):
         raise CannotRewrite(f"{owner.name} has no room for what is deferred", BY_HAND)
     if function.args.vararg is not None or function.args.kwarg is not None or function.args.kwonlyargs:
         raise CannotRewrite(f"{trigger.symbol}() takes arguments in a form that cannot be kept", BY_HAND)
-    remark = "  # what to ask for once the active response is over"
+    room = f"{self_name(init) or 'self'}.{DEFERRED} = None  # {DEFERRED_IS}"
     return [
-        Insert(trigger.path, first_line(init), (f"{self_name(init) or 'self'}.{_KEPT} = None{remark}",), end=True),
+        Insert(trigger.path, first_line(init), (room,), end=True),
         _asked_again(program, trigger, owner, isinstance(function, ast.AsyncFunctionDef)),
     ]
 
 
-def kept_by(function: FunctionNode, own: str) -> str:
-    """Return the statement by which a trigger keeps its own arguments."""
-    names = [each.arg for each in parameters(function)[1:]]
-    return f"{own}.{_KEPT} = ({', '.join(names)},)" if names else f"{own}.{_KEPT} = ()"
+def kept_by(function: FunctionNode, own: str, *, without: str | None = None) -> str:
+    """Return the statement by which a trigger keeps its own arguments, but for the one named."""
+    names = [each.arg for each in parameters(function)[1:] if each.arg != without]
+    return f"{own}.{DEFERRED} = ({', '.join(names)},)" if names else f"{own}.{DEFERRED} = ()"
 
 
 def _keeps_something(guard: ast.If, own: str) -> bool:
@@ -104,11 +101,7 @@ def _asked_again(program: Program, trigger: Trigger, owner: ast.ClassDef, awaits
         if reader is None or receiver is None or (awaits and not isinstance(reader.function, ast.AsyncFunctionDef)):
             continue
         name = trigger.symbol.rpartition(".")[2]
-        lines = (
-            f"if {receiver}.{_KEPT} is not None:",
-            f"    waiting, {receiver}.{_KEPT} = {receiver}.{_KEPT}, None",
-            f"    {'await ' if awaits else ''}{receiver}.{name}(*waiting)",
-        )
+        lines = ask_again(f"{receiver}.{DEFERRED}", f"{receiver}.{name}", awaits=awaits)
         last = branch[-1]
         leaves = isinstance(last, (ast.Continue, ast.Return, ast.Break))
         if not tree.stands_alone(last):

@@ -14,7 +14,7 @@ from pipeline_guard.fixes.producers import without_producers
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
-from pipeline_guard.pipeline.model import Site
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Site
 
 _DEAD = ("nothing calls", "nothing makes", "nothing loads", "switched off", "never assigned")
 _BY_HAND_DEAD = "delete the branch together with the setting"
@@ -127,8 +127,7 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
 
 
 def _greets(site: Site) -> bool:
-    quiet = ("dormant", "example", "test")
-    return site.kind == "response_create" and site.trigger == "greeting" and site.context not in quiet
+    return site.kind == "response_create" and site.trigger == "greeting" and site.context not in QUIET_CONTEXTS
 
 
 def _is_verb(call: ast.Call) -> bool:

@@ -9,10 +9,10 @@ from pipeline_guard.checks.responses import canonical_trigger
 from pipeline_guard.findings import Finding
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Substitute, Unit, Wrap
 from pipeline_guard.fixes.needed import need
-from pipeline_guard.fixes.new_trigger import receiver_at
+from pipeline_guard.fixes.new_trigger import DEFERRED, receiver_at
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reader import Reader, main_reader, readers
-from pipeline_guard.fixes.scope import functions_around, method_around, self_name
+from pipeline_guard.fixes.scope import constructor_of, functions_around, method_around, self_name
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree, first_line
 from pipeline_guard.pipeline.model import Lane, Trigger
 
@@ -46,7 +46,7 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
     kept = trigger.gate.marker if trigger.gate.set_on_created else None
     if kept is not None and not kept.endswith("_id"):
         raise CannotRewrite(f"what {kept} holds is not known", BY_HAND)
-    names = ("pending_response", "deferred_response", "responses_asked")
+    names = ("pending_response", DEFERRED, "responses_asked")
     declared = kept is not None or _is_only_declared(tree, function, "active_response_id")
     owner, init = _room(tree, function, names if declared else ("active_response_id", *names))
     reader = main_reader(
@@ -65,9 +65,7 @@ def _guarded(program: Program, lane: Lane, trigger: Trigger, finding: Finding) -
         Insert(
             trigger.path,
             first_line(init),
-            state_lines(
-                self_name(init) or "self", ("deferred_response", *(["active_response_id"] if declared else []))
-            ),
+            state_lines(self_name(init) or "self", (DEFERRED, *(["active_response_id"] if declared else []))),
             end=True,
         ),
         Insert(trigger.path, first_line(function), tuple(lines), inside=True),
@@ -98,7 +96,7 @@ def _room(tree: Tree, function: FunctionNode, names: tuple[str, ...]) -> tuple[a
     found = method_around(tree, function)
     assert found is not None
     owner = found[0]
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    init = constructor_of(owner)
     if init is None or any(isinstance(node, ast.Attribute) and node.attr in names for node in ast.walk(owner)):
         raise CannotRewrite(f"{owner.name} has no room for the mark", BY_HAND)
     return owner, init

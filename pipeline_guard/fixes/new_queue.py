@@ -15,6 +15,7 @@ from pipeline_guard.fixes.needed import imported, is_bound, need
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import (
     classes_around,
+    constructor_of,
     find_function,
     functions_around,
     method_around,
@@ -240,7 +241,7 @@ def _in_class(program: Program, lane: Lane, send: Send, owner: ast.ClassDef, met
     path, own = send.site.path, self_name(method)
     if own is None:
         raise CannotRewrite(f"{method.name}() has no instance", BY_HAND)
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    init = constructor_of(owner)
     if init is None:
         raise CannotRewrite(f"{owner.name} has no __init__ in which the queue could be made", BY_HAND)
     _refuse_other_meanings(send.tree, send)

@@ -13,24 +13,25 @@ from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import Target, target_of
 from pipeline_guard.fixes.reader import Reader, main_reader
 from pipeline_guard.fixes.scope import (
+    constructor_of,
     functions_around,
-    instance_at,
-    is_subclass,
-    knows_class,
+    held_at,
     method_around,
     names_in_scope,
     parameters,
     self_name,
 )
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
-from pipeline_guard.pipeline.model import Lane, Site
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Site
 
 BY_HAND = "add trigger_response with its guard to the session, and call it here"
 NAME = "trigger_response"
+DEFERRED = "deferred_response"
+DEFERRED_IS = "what to ask for once the active response is over"
 _STATE = (
     ("active_response_id", "None", "the response that is being made, from response.created to response.done"),
     ("pending_response", "None", "event_id of the response that was asked for and has not begun"),
-    ("deferred_response", "None", "what to ask for once the active response is over"),
+    (DEFERRED, "None", DEFERRED_IS),
     ("responses_asked", "0", ""),
 )
 _LOCK = ("response_lock", "threading.Lock()", "the threads of a call share this guard")
@@ -63,9 +64,7 @@ def add_trigger(program: Program, finding: Finding) -> Iterator[Unit]:
     live = [
         each
         for each in lane.sites
-        if each.kind == "response_create"
-        and each.role == "primitive"
-        and each.context not in ("dormant", "example", "test")
+        if each.kind == "response_create" and each.role == "primitive" and each.context not in QUIET_CONTEXTS
     ]
     asked = [each for each in live if each.trigger not in UNASKED]
     if not asked:
@@ -181,15 +180,7 @@ def _home(program: Program, lane: Lane, sendings: list[Sending], reader: Reader)
 
 def receiver_at(program: Program, path: str, owner: ast.ClassDef, reader: Reader) -> str | None:
     """Return the expression by which the reader reaches an instance of the class, or None."""
-    tree = program.tree(reader.path)
-    method = method_around(tree, reader.function)
-    if method is not None:
-        own = self_name(method[1])
-        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
-            return own
-    if knows_class(tree, reader.path, owner.name, path):
-        return instance_at(tree, reader.statement, owner.name)
-    return None
+    return held_at(program.tree(reader.path), reader.path, reader.statement, owner, path)
 
 
 def _in_class(
@@ -202,8 +193,8 @@ def _in_class(
     operations, logger = need(program, path, *([] if sending.awaits else ["threading"]), logger=True)
     kept = _kept_marker(lane, owner)
     # Where a marker is kept already, its end is handled elsewhere, and nothing here may rely on the order of the two.
-    stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", "deferred_response"))]
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    stored = [each for each in _STATE if not (kept and each[0] in ("active_response_id", DEFERRED))]
+    init = constructor_of(owner)
     _refuse_what_takes_no_attribute(sending.tree, owner)
     if not sending.awaits:
         stored.append(_LOCK)
@@ -357,12 +348,12 @@ def _body(sending: Sending, prefix: str, logger: Logger, kept: str | None) -> tu
     marker = kept or "active_response_id"
     lines = ['"""Ask for one response: the only place that sends response.create."""']
     if not prefix:
-        lines.append("nonlocal pending_response, deferred_response, responses_asked")
+        lines.append(f"nonlocal pending_response, {DEFERRED}, responses_asked")
     head = tuple(lines)
     lines += [
         f"if {prefix}{marker} is not None:",
         *(f"    {line}" for line in warning(logger, f"{prefix}{marker}")),
-        *([] if kept else [f"    {prefix}deferred_response = (reason, response)"]),
+        *([] if kept else [f"    {prefix}{DEFERRED} = (reason, response)"]),
         "    return",
         f"if {prefix}pending_response is not None:",
         *(f"    {line}" for line in warning(logger, f"{prefix}pending_response")),
@@ -430,16 +421,11 @@ def bookkeeping(reader: Reader, prefix: str, kept: str | None, trigger: str | No
 def _done(reader: Reader, prefix: str, trigger: str | None, awaits: bool) -> list[str]:
     """Return the lines for the end of the active response: what was skipped meanwhile is asked for now."""
     cleared = f"{prefix}active_response_id = None"
-    deferred = f"{prefix}deferred_response"
+    deferred = f"{prefix}{DEFERRED}"
     if trigger is None or (awaits and not isinstance(reader.function, ast.AsyncFunctionDef)):
         return [cleared]
     if awaits:
-        return [
-            cleared,
-            f"if {deferred} is not None:",
-            f"    waiting, {deferred} = {deferred}, None",
-            f"    await {trigger}(*waiting)",
-        ]
+        return [cleared, *ask_again(deferred, trigger, awaits=True)]
     return [
         f"with {prefix}{_LOCK[0]}:",
         f"    {cleared}",
@@ -447,3 +433,12 @@ def _done(reader: Reader, prefix: str, trigger: str | None, awaits: bool) -> lis
         "if waiting is not None:",
         f"    {trigger}(*waiting)",
     ]
+
+
+def ask_again(deferred: str, trigger: str, *, awaits: bool) -> tuple[str, ...]:
+    """Return the lines that ask for what a variable keeps, once."""
+    return (
+        f"if {deferred} is not None:",
+        f"    waiting, {deferred} = {deferred}, None",
+        f"    {'await ' if awaits else ''}{trigger}(*waiting)",
+    )

@@ -13,13 +13,10 @@ from pipeline_guard.fixes.scope import (
     classes_around,
     find_function,
     functions_around,
-    instance_at,
-    is_subclass,
-    knows_class,
-    method_around,
+    held_at,
+    imports_name,
     names_in_scope,
     parameters,
-    self_name,
 )
 from pipeline_guard.fixes.source import lines_of
 from pipeline_guard.fixes.tree import FunctionNode, Tree, is_generator
@@ -115,28 +112,13 @@ def callable_at(program: Program, target: Target, path: str, node: ast.AST) -> s
             return name
         raise CannotRewrite(f"{name}() stands inside {target.inside.name}(), which this does not", BY_HAND)
     if owner is None:
-        if path == target.path or _imports(tree, name):
+        if path == target.path or imports_name(tree, name):
             return name
         raise CannotRewrite(f"{target.symbol}() ({target.path}) is not imported here", BY_HAND)
-    method = method_around(tree, node)
-    if method is not None:
-        own = self_name(method[1])
-        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
-            return f"{own}.{name}"
-    if knows_class(tree, path, owner.name, target.path):
-        instance = instance_at(tree, node, owner.name)
-        if instance is not None:
-            return f"{instance}.{name}"
-    raise CannotRewrite(f"no {owner.name} is at hand here to call {name}() on", BY_HAND)
-
-
-def _imports(tree: Tree, name: str) -> bool:
-    return any(
-        (alias.asname or alias.name) == name
-        for each in tree.imports
-        if isinstance(each, ast.ImportFrom)
-        for alias in each.names
-    )
+    instance = held_at(tree, path, node, owner, target.path)
+    if instance is None:
+        raise CannotRewrite(f"no {owner.name} is at hand here to call {name}() on", BY_HAND)
+    return f"{instance}.{name}"
 
 
 def _own_parameters(target: Target) -> list[ast.arg]:

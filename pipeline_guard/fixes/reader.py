@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline_guard.fixes.edits import CannotRewrite
-from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.tree import FunctionNode, Tree, own_nodes
 
 _PREFIXES = ("response.", "input_audio_buffer.", "conversation.item.", "session.")
@@ -198,8 +197,3 @@ def main_reader(trees: dict[str, Tree], names: frozenset[str] = frozenset()) -> 
             "add trigger_response with its guard, and the bookkeeping where events are read",
         )
     return max(found, key=lambda each: each[0])[1]
-
-
-def home_function(tree: Tree, reader: Reader) -> FunctionNode:
-    """Return the outermost function that a reader stands in."""
-    return functions_around(tree, reader.function)[-1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.scope import functions_around, is_subclass, method_around, self_name
+from pipeline_guard.fixes.scope import functions_around, imports_name, is_subclass, method_around, self_name
 from pipeline_guard.fixes.tree import FUNCTIONS, FunctionNode, Tree
 
 
@@ -23,7 +23,7 @@ def references(program: Program, path: str, function: FunctionNode) -> Iterator[
     files = list(_files_with(program, function.name))
     alone = sum(each.name == function.name for _, tree in files for each in tree.functions) == 1
     for where, tree in files:
-        imported = where == path or _imports(tree, function.name)
+        imported = where == path or imports_name(tree, function.name)
         for node in list(tree.parents):
             if isinstance(node, ast.Attribute) and node.attr == function.name and isinstance(node.ctx, ast.Load):
                 if inside:
@@ -54,15 +54,6 @@ def _is_own(tree: Tree, node: ast.Attribute, owner: ast.ClassDef, same_file: boo
     if method is None or not isinstance(node.value, ast.Name) or node.value.id != self_name(method[1]):
         return False
     return method[0] is owner if same_file else is_subclass(tree, method[0], owner.name)
-
-
-def _imports(tree: Tree, name: str) -> bool:
-    return any(
-        (alias.asname or alias.name) == name
-        for each in tree.imports
-        if isinstance(each, ast.ImportFrom)
-        for alias in each.names
-    )
 
 
 def _is_shadowed(around: list[FunctionNode], name: str) -> bool:

@@ -18,7 +18,7 @@ from pipeline_guard.fixes.skipped import remembered
 from pipeline_guard.fixes.surplus import is_only_for, logger_of, take_out
 from pipeline_guard.fixes.tree import Tree
 from pipeline_guard.fixes.wrappers import refuse_if_it_does_more
-from pipeline_guard.pipeline.model import Lane, Site
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Site
 
 # Causes that no turn of the caller and no tool stands behind.
 UNASKED = frozenset({"timer", "silence", "recovery", "error_retry"})
@@ -56,7 +56,7 @@ def _only_unasked(lane: Lane, site: Site) -> bool:
     callers = [
         each for each in lane.sites if each.kind == "response_create" and each.callee == f"{site.path}:{site.symbol}"
     ]
-    live = [each for each in callers if each.context not in ("dormant", "test", "example")]
+    live = [each for each in callers if each.context not in QUIET_CONTEXTS]
     return bool(live) and all(each.trigger in UNASKED and each.cause_here for each in live)
 
 
@@ -140,7 +140,7 @@ def _askers(
     callers = [
         each
         for each in lane.sites
-        if each.kind == "response_create" and each.callee == home and each.context not in ("dormant", "test", "example")
+        if each.kind == "response_create" and each.callee == home and each.context not in QUIET_CONTEXTS
     ]
     if not callers or depth == 0:
         raise error

@@ -33,12 +33,19 @@ def find_function(tree: Tree, symbol: str) -> FunctionNode | None:
     return next((node for node in reversed(found) if qualified_name(tree, node) == symbol), None)
 
 
-def find_class(tree: Tree, symbol: str) -> ast.ClassDef | None:
-    """Return the class of a qualified name."""
-    for node in tree.parents:
-        if isinstance(node, ast.ClassDef) and qualified_name(tree, node) == symbol:
-            return node
-    return None
+def constructor_of(owner: ast.ClassDef) -> ast.FunctionDef | None:
+    """Return the ``__init__`` that a class defines itself."""
+    return next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+
+
+def imports_name(tree: Tree, name: str) -> bool:
+    """Say whether a file imports a name from somewhere."""
+    return any(
+        (alias.asname or alias.name) == name
+        for each in tree.imports
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    )
 
 
 def self_name(function: FunctionNode) -> str | None:
@@ -215,6 +222,16 @@ def knows_class(tree: Tree, path: str, wanted: str, home: str) -> bool:
         elif any(alias.name.rpartition(".")[2] == module for alias in node.names):
             return True
     return False
+
+
+def held_at(tree: Tree, path: str, node: ast.AST, owner: ast.ClassDef, home: str) -> str | None:
+    """Return the expression by which a place in ``path`` reaches an instance of a class of ``home``, or None."""
+    method = method_around(tree, node)
+    if method is not None:
+        own = self_name(method[1])
+        if own is not None and (method[0] is owner or is_subclass(tree, method[0], owner.name)):
+            return own
+    return instance_at(tree, node, owner.name) if knows_class(tree, path, owner.name, home) else None
 
 
 def is_subclass(tree: Tree, owner: ast.ClassDef, wanted: str) -> bool:

@@ -12,7 +12,7 @@ from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.new_trigger import event_node
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reader import main_reader
-from pipeline_guard.fixes.scope import find_function, method_around, self_name
+from pipeline_guard.fixes.scope import constructor_of, find_function, method_around, self_name
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line, is_docstring
 from pipeline_guard.pipeline.model import Site, Trigger
 
@@ -144,7 +144,7 @@ def _loop_of(program: Program, path: str, owner: ast.ClassDef, own: str) -> tupl
     found = method_around(tree, reader.function)
     if found is None or found[0] is not owner or not isinstance(reader.function, ast.AsyncFunctionDef):
         raise CannotRewrite("where the session's loop could be kept was not found", _POST)
-    init = next((each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+    init = constructor_of(owner)
     taken = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute)}
     name = next((each for each in ("loop", "realtime_loop") if each not in taken), None)
     if init is None or name is None:
@@ -169,7 +169,7 @@ def _locked(program: Program, trigger: Trigger, finding: Finding) -> Unit:
     if not isinstance(function, ast.FunctionDef) or method is None:
         raise CannotRewrite("it is no plain method", _LOCK)
     own = self_name(function)
-    init = next((e for e in method[0].body if isinstance(e, ast.FunctionDef) and e.name == "__init__"), None)
+    init = constructor_of(method[0])
     lock = "response_lock"
     if own is None or init is None or any(getattr(node, "attr", "") == lock for node in ast.walk(method[0])):
         raise CannotRewrite(f"{method[0].name} has no room for a lock", _LOCK)

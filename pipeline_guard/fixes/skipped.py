@@ -10,15 +10,13 @@ import ast
 
 from pipeline_guard.fixes.deferral import defer
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation
+from pipeline_guard.fixes.new_trigger import DEFERRED, DEFERRED_IS, ask_again
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.reach import Target
 from pipeline_guard.fixes.scope import find_function, functions_around, parameters, qualified_name
-from pipeline_guard.fixes.surplus import _is_log
+from pipeline_guard.fixes.surplus import is_log
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
 from pipeline_guard.pipeline.model import Lane, Step, Trigger
-
-NAME = "deferred_response"
-_REMARK = "what to ask for once the active response is over"
 
 
 def remembered(program: Program, lane: Lane, target: Target, *, with_response: bool) -> list[Operation]:
@@ -53,15 +51,11 @@ def _edits(
 ) -> list[Operation]:
     """Return what stores the arguments in the guard, and what hands them to the trigger when the marker is cleared."""
     marker = trigger.gate.marker or ""
-    store = f"{NAME} = ({', '.join(kept)}{',' if len(kept) == 1 else ''})"
+    store = f"{DEFERRED} = ({', '.join(kept)}{',' if len(kept) == 1 else ''})"
     # A request on its way answers what was there before it; only one that has begun may have come too early.
     alone = isinstance(guard.test, (ast.Compare, ast.Name))
     active = f"{marker} is not None" if marker.endswith("_id") else marker
-    again = (
-        f"if {NAME} is not None:",
-        f"    waiting, {NAME} = {NAME}, None",
-        f"    await {target.name}(*waiting)",
-    )
+    again = ask_again(DEFERRED, target.name, awaits=True)
     step, statement = clear
     return [
         Insert(target.path, first_line(guard.body[-1]), (store,) if alone else (f"if {active}:", f"    {store}")),
@@ -81,7 +75,7 @@ def _guard(tree: Tree, function: FunctionNode, check: Step) -> ast.If | None:
 
 
 def _is_report(statement: ast.Expr) -> bool:
-    return isinstance(statement.value, ast.Call) and _is_log(statement.value)
+    return isinstance(statement.value, ast.Call) and is_log(statement.value)
 
 
 def _clear(program: Program, trigger: Trigger) -> tuple[Step, ast.stmt] | None:
@@ -101,7 +95,7 @@ def _clear(program: Program, trigger: Trigger) -> tuple[Step, ast.stmt] | None:
 
 
 def _is_taken(program: Program, paths: tuple[str, ...]) -> bool:
-    return any(NAME in program.source(path).text for path in paths)
+    return any(DEFERRED in program.source(path).text for path in paths)
 
 
 def _in_handler(tree: Tree, target: Target, trigger: Trigger, clear: tuple[Step, ast.stmt]) -> list[Operation]:
@@ -121,6 +115,6 @@ def _in_handler(tree: Tree, target: Target, trigger: Trigger, clear: tuple[Step,
     ]
     if len(makers) != 1 or makers[0].lineno > definition.lineno:
         return []
-    made = Insert(target.path, makers[0].lineno, (f"{NAME} = None  # {_REMARK}",), after=True)
-    return [made, *(Insert(target.path, first_line(each), (f"nonlocal {NAME}",), inside=True)
+    made = Insert(target.path, makers[0].lineno, (f"{DEFERRED} = None  # {DEFERRED_IS}",), after=True)
+    return [made, *(Insert(target.path, first_line(each), (f"nonlocal {DEFERRED}",), inside=True)
                     for each in (definition, reader))]  # fmt: skip

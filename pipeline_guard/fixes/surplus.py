@@ -77,7 +77,7 @@ def _means_nothing_alone(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Try):
         return not statement.finalbody
     if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Call) and _is_log(statement.value)
+        return isinstance(statement.value, ast.Call) and is_log(statement.value)
     return False
 
 
@@ -89,7 +89,8 @@ def _acts(value: ast.expr | None) -> bool:
     return bool(kept_effects(holder))
 
 
-def _is_log(call: ast.Call) -> bool:
+def is_log(call: ast.Call) -> bool:
+    """Say whether a call only writes to the log, and waits for nothing on the way."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     return name in _LOG_METHODS and not any(

@@ -14,7 +14,7 @@ from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.responses import outside_trigger
 from pipeline_guard.fixes.surplus import take_out
 from pipeline_guard.fixes.tree import Tree
-from pipeline_guard.pipeline.model import Lane, Site, Trigger
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Lane, Site, Trigger
 from pipeline_guard.pipeline.policy import SERVER_CREATES
 
 # The events of one utterance, the one that answers it first.
@@ -23,7 +23,6 @@ _ORDER = (
     "input_audio_buffer.speech_stopped",
     "conversation.item.input_audio_transcription.completed",
 )
-_QUIET = ("dormant", "test", "example")
 _ONE_EVENT = "trigger on input_audio_buffer.committed alone; the other branches log, store or extract"
 _AFTER_DONE = "send the cancel, return, and ask for the next response in the branch of response.done"
 _AFTER_TOOLS = "ask for one response in the branch of response.done, when its output holds a function_call"
@@ -70,7 +69,7 @@ def _out_of_the_way(program: Program, lane: Lane, site: Site, event: str, depth:
     if site.role == "primitive" or site.callee in site.leads_to:
         yield NoOpCall(site.path, site.line, site.column, comments.RESPONSE)
         return
-    sites = [each for each in lane.sites if each.kind == "response_create" and each.context not in _QUIET]
+    sites = [each for each in lane.sites if each.kind == "response_create" and each.context not in QUIET_CONTEXTS]
     inner = [each for each in sites if f"{each.path}:{each.symbol}" == site.callee]
     others = [each for each in sites if each.callee == site.callee and each is not site]
     if not inner or others or depth == 0:
@@ -168,7 +167,7 @@ def by_hand_commit(program: Program, finding: Finding) -> Iterator[Unit]:
     why = "the server's turn detection commits the caller's audio"
     asked = _asked_behind(lane, tree, calls[0], finding.path)
     if asked:
-        values = {each.value for each in lane.sessions if each.context not in _QUIET}
+        values = {each.value for each in lane.sessions if each.context not in QUIET_CONTEXTS}
         if not values or not values <= SERVER_CREATES:
             raise CannotRewrite("the response behind it answers what it commits", _COMMIT)
         operations += [take_out(program, each.path, each.line, each.column, comments.RESPONSE) for each in asked]
