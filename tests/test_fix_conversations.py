@@ -22,12 +22,9 @@ import pytest
 
 from pipeline_guard.certify.callers import patient as caller
 from pipeline_guard.certify.contract_call import ContractCall, Outcome
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.run import fix
-from pipeline_guard.program.sources import read_sources
 from tests.conversations import RUNNABLE, Caller, Conversation, caller_with_keys, converse, slow_caller
+from tests.fix_helpers import program_of
 
 AUDIO = "every frame of the caller once and in order"
 ACTIVE = "no active-response error"
@@ -60,12 +57,6 @@ LEAKS = {
     "Whisper's words are answered too": Leak("second_recogniser", caller, lambda c: c.answers > c.turns, False),
     "two voices greet": Leak("twiml_greeting", caller, lambda c: c.twiml != [], False),
 }
-
-
-def program_of(root: Path) -> Program:
-    config = Config()
-    found = discover(root, config.exclude, config.max_file_size)
-    return Program(root, found, read_sources(found.files), config)
 
 
 def mended(folder: Path, to: Path, *, unsafe: bool) -> Path:

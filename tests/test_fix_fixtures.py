@@ -7,19 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.run import fix
-from pipeline_guard.program.sources import read_sources
+from tests.fix_helpers import program_of
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "fixtures" / "backends").iterdir() if path.is_dir())
-
-
-def program_of(root: Path) -> Program:
-    config = Config()
-    found = discover(root, config.exclude, config.max_file_size)
-    return Program(root, found, read_sources(found.files), config)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)

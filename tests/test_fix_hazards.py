@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
 from pipeline_guard.fixes import comments
 from pipeline_guard.fixes.edits import CannotRewrite, NoOpBody, NoOpCall, Operation, Reroute, splice
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
-from pipeline_guard.fixes.run import Outcome, fix
+from pipeline_guard.fixes.run import fix
 from pipeline_guard.fixes.source import Source
 from pipeline_guard.fixes.tree import Tree
-from pipeline_guard.program.sources import read_sources
+from tests.fix_helpers import fixed, text_of
 
 NOTE = "# DEPRECATED: gone"
-
-
-def code(text: str) -> str:
-    return textwrap.dedent(text).lstrip("\n")
 
 
 def edited(before: str, *operations: Operation) -> str:
@@ -56,18 +48,6 @@ def run(text: str) -> dict[str, Any]:
     module = types.ModuleType("x")
     exec(compile(text, "x.py", "exec"), module.__dict__)
     return module.__dict__
-
-
-def fixed(folder: Path, files: dict[str, str], *, unsafe: bool = True) -> Outcome:
-    for name, text in files.items():
-        (folder / name).write_text(code(text), encoding="utf-8")
-    config = Config()
-    found = discover(folder, config.exclude, config.max_file_size)
-    return fix(Program(folder, found, read_sources(found.files), config), lambda finding: True, unsafe=unsafe)
-
-
-def text_of(outcome: Outcome, name: str = "app.py") -> str:
-    return outcome.program.sources.data[name].decode()
 
 
 HEAD = """

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
-from pipeline_guard.fixes.program import Program
-from pipeline_guard.fixes.run import Outcome, fix
+from pipeline_guard.fixes.run import Outcome
 from pipeline_guard.fixes.source import Source
 from pipeline_guard.fixes.verify import complaint_about, unknown_names
-from pipeline_guard.program.sources import read_sources
+from tests.fix_helpers import fixed, text_of
 
 IMPORTS = """
 import asyncio
@@ -75,18 +71,6 @@ async def media(websocket: WebSocket):
         elif event.type == "response.function_call_arguments.done":
             await realtime.send_tool_output(event.data["call_id"], "done")
 """
-
-
-def fixed(folder: Path, files: dict[str, str], *, unsafe: bool = True) -> Outcome:
-    for name, text in files.items():
-        (folder / name).write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
-    config = Config()
-    found = discover(folder, config.exclude, config.max_file_size)
-    return fix(Program(folder, found, read_sources(found.files), config), lambda finding: True, unsafe=unsafe)
-
-
-def text_of(outcome: Outcome, name: str = "app.py") -> str:
-    return outcome.program.sources.data[name].decode()
 
 
 def refused(outcome: Outcome, rule: str) -> list[str]:

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
 from pipeline_guard.fixes import comments
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.run import Outcome, fix
-from pipeline_guard.program.sources import read_sources
 from pipeline_guard.rulebook import find_rule
+from tests.fix_helpers import program_of, text_of
 
 
 def fixed(folder: Path, rule_id: str, number: int) -> tuple[Outcome, str]:
@@ -23,15 +20,13 @@ def fixed(folder: Path, rule_id: str, number: int) -> tuple[Outcome, str]:
     example = rule.bad[number]
     for name, text in (example.files or {"app.py": example.code}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    config = Config()
-    found = discover(folder, config.exclude, config.max_file_size)
     outcome = fix(
-        Program(folder, found, read_sources(found.files), config),
+        program_of(folder),
         lambda finding: not finding.rule.startswith("PG5"),
         unsafe=True,
     )
     assert not fix(outcome.program, lambda finding: not finding.rule.startswith("PG5"), unsafe=True).done
-    return outcome, outcome.program.sources.data["app.py"].decode()
+    return outcome, text_of(outcome)
 
 
 MENDED = {

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
 from pipeline_guard.fixes import comments
 from pipeline_guard.fixes.edits import CannotRewrite, TakeElement, splice
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.rewrite import Rewriter
 from pipeline_guard.fixes.run import fix
 from pipeline_guard.fixes.source import Source
-from pipeline_guard.program.sources import read_sources
+from tests.fix_helpers import program_of, text_of
 
 BACKEND = """
 import asyncio
@@ -98,14 +95,11 @@ def fixed(folder: Path, start: str, nudge: str) -> tuple[str, str]:
     text = BACKEND.replace("START", textwrap.indent(textwrap.dedent(start).strip(), " " * 8))
     text = text.replace("NUDGE", textwrap.indent(textwrap.dedent(nudge).strip(), " " * 4))
     (folder / "app.py").write_text(text.lstrip("\n"), encoding="utf-8")
-    config = Config()
-    found = discover(folder, config.exclude, config.max_file_size)
-    program = Program(folder, found, read_sources(found.files), config)
-    outcome = fix(program, lambda finding: not finding.rule.startswith("PG5"), unsafe=True)
+    outcome = fix(program_of(folder), lambda finding: not finding.rule.startswith("PG5"), unsafe=True)
     assert not fix(outcome.program, lambda finding: True, unsafe=True).program.mentions(
         "self.nudge())\n        self.nudge"
     )
-    after = outcome.program.sources.data["app.py"].decode()
+    after = text_of(outcome)
     middle = after.partition("async def after_turn(self):\n")[2].partition("\n\n\n@app")[0]
     first, head, rest = middle.partition("    async def nudge" if "    async def nudge" in middle else "    def nudge")
     return textwrap.dedent(first).strip(), textwrap.dedent(head + rest).strip()

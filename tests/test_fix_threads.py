@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_guard.config import Config
-from pipeline_guard.discovery import discover
-from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.run import Outcome, fix
-from pipeline_guard.program.sources import read_sources
+from tests.fix_helpers import fixed
 
 CALLBACKS = """
 import json
@@ -113,13 +110,6 @@ def media(phone):
 """
 
 
-def fixed(folder: Path, text: str) -> Outcome:
-    (folder / "app.py").write_text(text.lstrip("\n"), encoding="utf-8")
-    config = Config()
-    found = discover(folder, config.exclude, config.max_file_size)
-    return fix(Program(folder, found, read_sources(found.files), config), lambda finding: True, unsafe=True)
-
-
 class Socket:
     """A socket of websocket-client that records what is sent, and by which thread."""
 
@@ -186,13 +176,13 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome], types.ModuleTyp
 
 @pytest.mark.parametrize("text", [CALLBACKS, CLOSURES], ids=["callbacks", "closures"])
 def test_nothing_is_left_of_threads_that_send_what_they_like(tmp_path: Path, text: str) -> None:
-    outcome = fixed(tmp_path, text)
+    outcome = fixed(tmp_path, {"app.py": text})
     assert [finding for finding in outcome.program.findings if finding.severity != "note"] == []
     assert fix(outcome.program, lambda finding: True, unsafe=True).done == []
 
 
 def test_frames_go_out_in_order_through_one_thread(tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load(fixed(tmp_path, CLOSURES))
+    module = load(fixed(tmp_path, {"app.py": CLOSURES}))
     socket = Socket()
     monkeypatch.setitem(module.__dict__, "create_connection", lambda _: socket)
     module.media(Phone(100))
@@ -203,7 +193,7 @@ def test_frames_go_out_in_order_through_one_thread(tmp_path: Path, load: Any, mo
 
 def test_two_threads_ask_for_one_response_and_the_other_follows(tmp_path: Path, load: Any) -> None:
     """Both results come while the send of the first still takes its time: the check alone would let both pass."""
-    module = load(fixed(tmp_path, CALLBACKS))
+    module = load(fixed(tmp_path, {"app.py": CALLBACKS}))
     call = module.Call(None)
     call.realtime.pause = 0.02
     threads = [threading.Thread(target=call.look_up, args=({"call_id": name},)) for name in "ab"]
@@ -220,7 +210,7 @@ def test_two_threads_ask_for_one_response_and_the_other_follows(tmp_path: Path, 
 
 
 def test_a_send_that_fails_leaves_the_guard_open(tmp_path: Path, load: Any) -> None:
-    call = load(fixed(tmp_path, CALLBACKS)).Call(None)
+    call = load(fixed(tmp_path, {"app.py": CALLBACKS})).Call(None)
 
     def fail(_: str) -> None:
         raise ConnectionError
