@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pipeline_guard import engine_vocabulary, hygiene_vocabulary
 from pipeline_guard.config import Config, ConfigError
@@ -19,6 +21,10 @@ from pipeline_guard.hygiene_vocabulary import HygieneWords
 from pipeline_guard.service_vocabulary import SERVICE_KEYS, Answering, read_answering
 from pipeline_guard.toml_files import TomlError, read_toml
 
+if TYPE_CHECKING:
+    from pipeline_guard.cache import Cache
+
+_KIND = "vocabulary"
 _KINDS = ("audio_send", "response_create", "response_cancel", "audio_commit", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes", "never"}),
@@ -82,13 +88,32 @@ class SdkCall:
     gated: bool = False
 
 
+class PathGlob:
+    """A pattern of access paths: ``*`` matches anything, everything else stands for itself.
+
+    Most runs ask for few of them, so each is compiled when it is.
+    """
+
+    __slots__ = ("_pattern", "glob")
+
+    def __init__(self, glob: str) -> None:
+        self.glob = glob
+        self._pattern: re.Pattern[str] | None = None
+
+    def match(self, path: str) -> bool:
+        """Say whether a whole access path is one of these."""
+        if self._pattern is None:
+            self._pattern = re.compile(".*".join(map(re.escape, self.glob.split("*"))) + r"\Z")
+        return self._pattern.match(path) is not None
+
+
 @dataclass(frozen=True)
 class Connection:
     """A connection type of an SDK: how to recognise one, and its calls."""
 
     name: str
     provider: str
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     names: frozenset[str]
     calls: tuple[SdkCall, ...]
     modules: tuple[str, ...]
@@ -99,7 +124,7 @@ class Connection:
 class Settings:
     """A call whose keyword holds session settings."""
 
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     names: frozenset[str]
     keywords: tuple[str, ...]
     inside: tuple[str, ...]
@@ -110,7 +135,7 @@ class Settings:
 class Socket:
     """A client socket and where its address stands."""
 
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     argument: str
     position: int
 
@@ -155,7 +180,7 @@ class Vocabulary:
     send_methods: set[str] = field(default_factory=set)
     payload_names: list[str] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
-    inbound: list[re.Pattern[str]] = field(default_factory=list)
+    inbound: list[PathGlob] = field(default_factory=list)
     sockets: list[Socket] = field(default_factory=list)
     providers: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -171,7 +196,7 @@ class Vocabulary:
     engines: EngineIndex = field(default_factory=EngineIndex)
     verbs_of_twiml: list[TwimlVerb] = field(default_factory=list)
     twiml_values: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    twiml_paths: list[re.Pattern[str]] = field(default_factory=list)
+    twiml_paths: list[PathGlob] = field(default_factory=list)
     twiml_names: set[str] = field(default_factory=set)
     twiml_continues: set[str] = field(default_factory=set)
     twiml_delivery: set[str] = field(default_factory=set)
@@ -407,9 +432,10 @@ def _kind(entry: Mapping[str, Any]) -> str:
     return str(kind)
 
 
-def _patterns(globs: Iterable[str]) -> tuple[re.Pattern[str], ...]:
-    """Compile access-path patterns: ``*`` matches anything, everything else stands for itself."""
-    return tuple(re.compile(".*".join(re.escape(part) for part in glob.split("*")) + r"\Z") for glob in globs)
+def _patterns(globs: Iterable[str]) -> tuple[PathGlob, ...]:
+    if isinstance(globs, str) or not all(isinstance(glob, str) for glob in globs):
+        raise TypeError("paths must be a list of texts")
+    return tuple(map(PathGlob, globs))
 
 
 def _spellings(event_type: str) -> list[str]:
@@ -417,14 +443,40 @@ def _spellings(event_type: str) -> list[str]:
     return [event_type, event_type.rpartition(".")[0]] if event_type.count(".") and "_" in event_type else [event_type]
 
 
-def load(config: Config, folder: Path) -> Vocabulary:
-    """Return the vocabulary of ``folder`` and of the user's configuration."""
+def load(config: Config, folder: Path, cache: Cache | None = None) -> Vocabulary:
+    """Return the vocabulary of ``folder``, which is part of this tool, and of the user's configuration.
+
+    With a ``cache`` the tool's own files are parsed once: TOML is slow to read.
+    """
     vocabulary = Vocabulary()
-    for path in [*sorted(folder.glob("*.toml")), *config.vocabulary]:
-        try:
-            vocabulary.add(read_toml(path), str(path.name))
-        except TomlError as error:
-            raise ConfigError(str(error)) from None
+    for name, table in _own_tables(folder, cache):
+        vocabulary.add(table, name)
+    for path in config.vocabulary:
+        vocabulary.add(_table(path), path.name)
     if config.sinks:
         vocabulary.add({"sink": list(config.sinks)}, str(config.source or "configuration"))
     return vocabulary
+
+
+def _own_tables(folder: Path, cache: Cache | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the tables of every file of the tool's own vocabulary."""
+    from pipeline_guard.cache import code_version, content_key
+
+    key = content_key(code_version()) if cache is not None else ""
+    stored = cache.get(_KIND, key) if cache is not None else None
+    if stored is not None:
+        try:
+            return msgspec.msgpack.decode(stored, type=list[tuple[str, dict[str, Any]]])
+        except msgspec.DecodeError:
+            pass  # written by something else than this tool
+    tables = [(path.name, _table(path)) for path in sorted(folder.glob("*.toml"))]
+    if cache is not None:
+        cache.put(_KIND, key, msgspec.msgpack.encode(tables))
+    return tables
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except TomlError as error:
+        raise ConfigError(str(error)) from None

@@ -56,7 +56,7 @@ def run(reading: Reading, store: FactStore, on_load: OnLoad | None = None) -> Pi
 
 def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> PipelineMap:
     root, files, sources, config, progress, documents = reading
-    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
+    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary", store.cache)
     loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()
     if on_load is not None:
