@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
+
+import msgspec
 
 from pipeline_guard.config import SEVERITIES, SeverityName
 from pipeline_guard.toml_files import TomlError, read_toml
@@ -36,8 +37,7 @@ class RulebookError(Exception):
     """A rule file that does not say what it must; the message names file and key."""
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(msgspec.Struct, frozen=True):
     """A small program.  In a bad one each expected finding is marked by the rule's id in a comment on its line.
 
     ``before`` is the program as it was when a baseline was recorded, for rules about what a change does.
@@ -45,11 +45,10 @@ class Example:
 
     title: str
     files: Mapping[str, str]
-    before: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One promise of the contract and how it is broken.
 
     ``contract`` is the step of the contract the rule comes from, 0 for rules about the gate itself.

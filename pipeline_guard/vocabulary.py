@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +59,7 @@ _KEYS: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A typed client event and what handing it to a transport means.
 
     ``never`` are fields that it never has: with one of them it is another API's event of the same type.
@@ -74,8 +72,7 @@ class Event:
     never: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SdkCall:
+class SdkCall(msgspec.Struct, frozen=True):
     """A method of a connection object and what calling it means.
 
     ``gated``: it lets no second response through, whoever calls it.
@@ -107,8 +104,7 @@ class PathGlob:
         return self._pattern.match(path) is not None
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """A connection type of an SDK: how to recognise one, and its calls."""
 
     name: str
@@ -120,8 +116,7 @@ class Connection:
     receivers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """A call whose keyword holds session settings."""
 
     paths: tuple[PathGlob, ...]
@@ -131,8 +126,7 @@ class Settings:
     constructor_keyword: str | None
 
 
-@dataclass(frozen=True)
-class Socket:
+class Socket(msgspec.Struct, frozen=True):
     """A client socket and where its address stands."""
 
     paths: tuple[PathGlob, ...]
@@ -140,8 +134,7 @@ class Socket:
     position: int
 
 
-@dataclass(frozen=True)
-class EntryRule:
+class EntryRule(msgspec.Struct, frozen=True):
     """Names that make a function an entry point, and the context it runs in.
 
     ``by_path`` says that a first argument which is a path will do in place of the receiver's name, ``stream`` that the
@@ -156,8 +149,7 @@ class EntryRule:
     stream: bool = False
 
 
-@dataclass(frozen=True)
-class TwimlVerb:
+class TwimlVerb(msgspec.Struct, frozen=True):
     """A TwiML verb: its element, the methods that write it, and (``attribute`` holding ``holds``) when it counts."""
 
     element: str
@@ -168,50 +160,49 @@ class TwimlVerb:
     value: str | None
 
 
-@dataclass
-class Vocabulary:
+class Vocabulary(msgspec.Struct, dict=True):
     """Everything from all vocabulary files, in the order they were read."""
 
-    events: dict[str, list[Event]] = field(default_factory=dict)
-    connections: list[Connection] = field(default_factory=list)
-    wrappers: dict[str, str] = field(default_factory=dict)
-    settings: list[Settings] = field(default_factory=list)
-    mints: list[str] = field(default_factory=list)
-    send_methods: set[str] = field(default_factory=set)
-    payload_names: list[str] = field(default_factory=list)
-    verbs: list[str] = field(default_factory=list)
-    inbound: list[PathGlob] = field(default_factory=list)
-    sockets: list[Socket] = field(default_factory=list)
-    providers: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    names: dict[str, list[str]] = field(default_factory=dict)
-    decorators: list[EntryRule] = field(default_factory=list)
-    registrations: list[EntryRule] = field(default_factory=list)
-    bases: list[EntryRule] = field(default_factory=list)
-    sinks: dict[str, str] = field(default_factory=dict)
-    cause_events: list[tuple[str, frozenset[str], frozenset[str]]] = field(default_factory=list)
-    cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    seed_words: list[str] = field(default_factory=list)
-    silent_messages: set[str] = field(default_factory=set)
-    guard_names: list[re.Pattern[str]] = field(default_factory=list)
-    engines: EngineIndex = field(default_factory=EngineIndex)
-    verbs_of_twiml: list[TwimlVerb] = field(default_factory=list)
-    twiml_values: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    twiml_paths: list[PathGlob] = field(default_factory=list)
-    twiml_names: set[str] = field(default_factory=set)
-    twiml_continues: set[str] = field(default_factory=set)
-    twiml_delivery: set[str] = field(default_factory=set)
-    ended_messages: set[str] = field(default_factory=set)
-    ended_exceptions: set[str] = field(default_factory=set)
-    call_fields: set[str] = field(default_factory=set)
-    ended_statuses: set[str] = field(default_factory=set)
-    recording_fields: set[str] = field(default_factory=set)
-    switches: set[str] = field(default_factory=set)
-    no_switches: set[str] = field(default_factory=set)
-    keeps: set[str] = field(default_factory=set)
-    brains: set[str] = field(default_factory=set)
-    hygiene: HygieneWords = field(default_factory=HygieneWords)
-    services: list[tuple[Connection, Answering]] = field(default_factory=list)
-    _guards: dict[str, bool] = field(default_factory=dict)
+    events: dict[str, list[Event]] = msgspec.field(default_factory=dict)
+    connections: list[Connection] = msgspec.field(default_factory=list)
+    wrappers: dict[str, str] = msgspec.field(default_factory=dict)
+    settings: list[Settings] = msgspec.field(default_factory=list)
+    mints: list[str] = msgspec.field(default_factory=list)
+    send_methods: set[str] = msgspec.field(default_factory=set)
+    payload_names: list[str] = msgspec.field(default_factory=list)
+    verbs: list[str] = msgspec.field(default_factory=list)
+    inbound: list[PathGlob] = msgspec.field(default_factory=list)
+    sockets: list[Socket] = msgspec.field(default_factory=list)
+    providers: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    names: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    decorators: list[EntryRule] = msgspec.field(default_factory=list)
+    registrations: list[EntryRule] = msgspec.field(default_factory=list)
+    bases: list[EntryRule] = msgspec.field(default_factory=list)
+    sinks: dict[str, str] = msgspec.field(default_factory=dict)
+    cause_events: list[tuple[str, frozenset[str], frozenset[str]]] = msgspec.field(default_factory=list)
+    cause_words: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    seed_words: list[str] = msgspec.field(default_factory=list)
+    silent_messages: set[str] = msgspec.field(default_factory=set)
+    guard_names: list[re.Pattern[str]] = msgspec.field(default_factory=list)
+    engines: EngineIndex = msgspec.field(default_factory=EngineIndex)
+    verbs_of_twiml: list[TwimlVerb] = msgspec.field(default_factory=list)
+    twiml_values: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    twiml_paths: list[PathGlob] = msgspec.field(default_factory=list)
+    twiml_names: set[str] = msgspec.field(default_factory=set)
+    twiml_continues: set[str] = msgspec.field(default_factory=set)
+    twiml_delivery: set[str] = msgspec.field(default_factory=set)
+    ended_messages: set[str] = msgspec.field(default_factory=set)
+    ended_exceptions: set[str] = msgspec.field(default_factory=set)
+    call_fields: set[str] = msgspec.field(default_factory=set)
+    ended_statuses: set[str] = msgspec.field(default_factory=set)
+    recording_fields: set[str] = msgspec.field(default_factory=set)
+    switches: set[str] = msgspec.field(default_factory=set)
+    no_switches: set[str] = msgspec.field(default_factory=set)
+    keeps: set[str] = msgspec.field(default_factory=set)
+    brains: set[str] = msgspec.field(default_factory=set)
+    hygiene: HygieneWords = msgspec.field(default_factory=HygieneWords)
+    services: list[tuple[Connection, Answering]] = msgspec.field(default_factory=list)
+    _guards: dict[str, bool] = msgspec.field(default_factory=dict)
 
     @cached_property
     def event_classes(self) -> dict[str, list[Event]]:
