@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pipeline_guard import leaving
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
@@ -71,6 +72,7 @@ def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> Pipe
     evaluator = Evaluator(program)
     graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events)
     graph.build()
+    leaving.keep(graph)
     queues = QueueIndex(graph, evaluator)
     queues.build()
     finder = SinkFinder(graph, vocabulary, queues)
