@@ -75,3 +75,7 @@ class FileWords:
         found = [word for word in wanted.words if word in words]
         found += [text for run, text in wanted.texts if run in words and text in self._data[rel]]
         return found
+
+    def names(self, rel: str) -> list[bytes]:
+        """Return the names that a file holds, some of them more than once."""
+        return names_of(self._words[rel])

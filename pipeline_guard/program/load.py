@@ -18,7 +18,7 @@ from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
-from pipeline_guard.program.namers import Defined, names_any
+from pipeline_guard.program.namers import Defined, Namer
 from pipeline_guard.program.places import is_test_file
 from pipeline_guard.program.sources import Sources
 from pipeline_guard.program.trees import walk
@@ -56,6 +56,7 @@ class Loader:
         self._data = sources.data
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
+        self._namers: dict[str, Namer] = {}
         self._marks: dict[str, list[int]] = {}
         self.asked = Asked()
         self.mounting = Mounting(self._data, self._tests, self.asked)
@@ -185,9 +186,14 @@ class Loader:
                 self._tests.add(rel)
                 continue
             called = any(b".%s(" % word in data for word in held if word.decode() in hot.telltale)
-            if called or names_any(data, hot.defined):
+            if called or self._namer(rel, file_words).uses_any(hot.defined):
                 found.append(rel)
         return found
+
+    def _namer(self, rel: str, file_words: FileWords) -> Namer:
+        if rel not in self._namers:
+            self._namers[rel] = Namer(self._data[rel], file_words.names(rel))
+        return self._namers[rel]
 
 
 class HotNames:
