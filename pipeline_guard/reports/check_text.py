@@ -120,7 +120,7 @@ def _show_evidence(finding: Finding, page: Page) -> None:
 
 
 def _fix(fix: Fix) -> str:
-    return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
+    return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]}{f'; once {fix.after}' if fix.after else ''})"
 
 
 def _summary(
