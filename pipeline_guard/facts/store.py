@@ -87,23 +87,24 @@ class FactStore:
         return self.cache is not None and self.cache.has(_FACTS, content_key(self._version, data))
 
     def read(self, data: bytes) -> None:
-        """Keep the facts of a file until they are asked for."""
+        """Hold the facts of a file until they are asked for."""
         try:
             self._ready[data] = self._facts(data)
         except Unreadable as error:
             self._ready[data] = error
 
     def entry(self, data: bytes) -> bytes:
-        """Return what a file holds as :meth:`take` takes it in another process."""
+        """Keep what a file holds, and return it as :meth:`take` takes it in another process."""
         try:
-            return _READ + encode_facts(extract(data))
+            entry = _READ + encode_facts(extract(data))
         except Unreadable as error:
-            return _refused(error)
-
-    def take(self, data: bytes, entry: bytes) -> None:
-        """Keep what another process read until it is asked for."""
+            entry = _refused(error)
         if self.cache is not None:
             self.cache.put(_FACTS, content_key(self._version, data), entry)
+        return entry
+
+    def take(self, data: bytes, entry: bytes) -> None:
+        """Hold what another process read until it is asked for."""
         self._ready[data] = decode_facts(entry[1:]) if entry[:1] == _READ else _unreadable(entry)
 
     def _facts(self, data: bytes) -> ir.ModuleFacts:
