@@ -175,11 +175,11 @@ class Loader:
         """Return the files not yet loaded that call or import one of the given names."""
         hot = self.hot
         found: list[str] = []
-        wanted = needles(words)
+        wanted = frozenset(words)
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            held = file_words.held(rel, wanted) if b"import" in data else []
+            held = file_words.names_among(rel, wanted) if b"import" in data else ()
             if not held:
                 continue
             if is_test_file(rel, data):
@@ -188,6 +188,7 @@ class Loader:
             called = any(b".%s(" % word in data for word in held if word.decode() in hot.telltale)
             if called or self._namer(rel, file_words).uses_any(hot.defined):
                 found.append(rel)
+                self._namers.pop(rel, None)  # nobody asks again
         return found
 
     def _namer(self, rel: str, file_words: FileWords) -> Namer:
