@@ -330,6 +330,33 @@ def test_two_to_the_thirtieth_ways_through_a_value(write: Write, tmp_path: Path)
     assert {"audio_send", "response_create"} <= set(map_of(tmp_path).kinds())
 
 
+def test_a_thousand_functions_that_hand_one_value_on(write: Write, tmp_path: Path) -> None:
+    """Asking for the callers of the callers must not exhaust the stack, wherever it begins."""
+    levels = "".join(f"async def f{n}(ws):\n    await f{n + 1}(ws)\n\n\n" for n in range(1000))
+    last = 'async def f1000(ws):\n    await ws.send(json.dumps({"type": "response.create"}))\n'
+    write("main.py", f"{BACKEND}\n\n{levels}{last}")
+    assert {"audio_send", "response_create"} <= set(map_of(tmp_path).kinds())
+
+
+def test_a_thousand_classes_each_derived_from_the_one_before(write: Write, tmp_path: Path) -> None:
+    classes = "".join(f"class C{n + 1}(C{n}):\n    pass\n\n\n" for n in range(1000))
+    write(
+        "main.py",
+        f"{BACKEND}\n\nclass C0(Call):\n    pass\n\n\n{classes}async def say(ws):\n    await C1000(ws).greet()\n",
+    )
+    assert {"audio_send", "response_create"} <= set(map_of(tmp_path).kinds())
+
+
+def test_five_hundred_modules_that_pass_a_name_on(write: Write, tmp_path: Path) -> None:
+    write("main.py", f"from m0 import greeting\n{BACKEND}\n\nasync def say(ws):\n    await ws.send(greeting)\n")
+    for number in range(500):
+        write(f"m{number}.py", f"from m{number + 1} import greeting\n")
+    write("m500.py", 'greeting = \'{"type": "response.create"}\'\n')
+    result = map_of(tmp_path)
+    assert {"audio_send", "response_create"} <= set(result.kinds())
+    assert result.reasons() == {}
+
+
 def test_thirty_calls_of_the_next_function_ten_levels_deep(write: Write, tmp_path: Path) -> None:
     levels = "".join(
         f"async def level_{n}(ws, event):\n" + f"    await level_{n + 1}(ws, {{**event, 'n': {n}}})\n" * 30 + "\n\n"

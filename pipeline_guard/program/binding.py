@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline_guard.facts import ir
 from pipeline_guard.program import models
 from pipeline_guard.program.code import Func
-from pipeline_guard.program.questions import MAX_DEPTH, MAX_STEPS, MAX_VALUES, Bindings, Questions
+from pipeline_guard.program.questions import MAX_CHAIN, MAX_DEPTH, MAX_STEPS, MAX_VALUES, Bindings, Questions
 from pipeline_guard.program.value_lists import is_none, unique, without_none
 from pipeline_guard.program.values import (
     UNKNOWN,
@@ -118,11 +118,12 @@ class Binding(Questions):
         if parameter in self.barren:
             return []
         marker = ("expand", id(parameter.func), parameter.name)
-        if marker in self._active or self._steps > MAX_STEPS:
+        if marker in self._active or self._steps > MAX_STEPS or self._chained > MAX_CHAIN:
             self._cut += 1
             return []
         cut_before = self._cut
         self._active.add(marker)
+        self._chained += 1
         try:
             results: Values = []
             for call, frame, bound in self.callers(parameter.func):
@@ -147,6 +148,7 @@ class Binding(Questions):
                 self.barren.add(parameter)
             return found
         finally:
+            self._chained -= 1
             self._active.discard(marker)
 
     def settled(self, values: Values) -> Values:

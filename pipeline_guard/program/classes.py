@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline_guard.facts import ir
 from pipeline_guard.program import models
 from pipeline_guard.program.code import Class, Func
-from pipeline_guard.program.questions import Questions
+from pipeline_guard.program.questions import MAX_CHAIN, Questions
 from pipeline_guard.program.values import (
     UNKNOWN,
     ClassValue,
@@ -25,17 +25,23 @@ class Classes(Questions):
         known = self._mro.get(id(cls))
         if known is not None:
             return known
+        if self._chained > MAX_CHAIN:
+            return [cls, *(External(f"?.{ir.source(base)}") for base in cls.ir.bases)]
         self._mro[id(cls)] = [cls]  # a cycle ends here
         order: list[Class | External] = [cls]
-        for base in cls.ir.bases:
-            node = base.base if type(base) is ir.Sub else base
-            for value in self.eval(node, Frame(cls.scope, None)):
-                if isinstance(value, ClassValue):
-                    order.extend(entry for entry in self.mro(value.cls) if entry not in order)
-                elif isinstance(value, External):
-                    order.append(value)
-                elif value is UNKNOWN:
-                    order.append(External(f"?.{ir.source(base)}"))
+        self._chained += 1
+        try:
+            for base in cls.ir.bases:
+                node = base.base if type(base) is ir.Sub else base
+                for value in self.eval(node, Frame(cls.scope, None)):
+                    if isinstance(value, ClassValue):
+                        order.extend(entry for entry in self.mro(value.cls) if entry not in order)
+                    elif isinstance(value, External):
+                        order.append(value)
+                    elif value is UNKNOWN:
+                        order.append(External(f"?.{ir.source(base)}"))
+        finally:
+            self._chained -= 1
         self._mro[id(cls)] = order
         return order
 

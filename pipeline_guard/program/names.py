@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline_guard.facts import ir
 from pipeline_guard.program import models
 from pipeline_guard.program.code import Func, Module
-from pipeline_guard.program.questions import Bindings, Questions
+from pipeline_guard.program.questions import MAX_CHAIN, Bindings, Questions
 from pipeline_guard.program.trees import walk
 from pipeline_guard.program.value_lists import merge_into, overlay, unique, without_none
 from pipeline_guard.program.values import (
@@ -220,12 +220,14 @@ class Names(Questions):
         if at is None and key in self._globals:
             return self._globals[key]
         marker = ("global", module.rel, name, at)
-        if marker in self._active:
+        if marker in self._active or self._chained > MAX_CHAIN:
             return [UNKNOWN]
         self._active.add(marker)
+        self._chained += 1
         try:
             values = self._module_name(module, name, at)
         finally:
+            self._chained -= 1
             self._active.discard(marker)
         if at is None:
             self._globals[key] = values

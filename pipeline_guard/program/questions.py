@@ -16,6 +16,7 @@ MAX_DEPTH = 6
 MAX_STEPS = 6000  # per question: generated or hostile code must not make one question cost minutes
 MAX_VALUES = 24
 MAX_NESTING = 60  # expressions deep: a thousand reassignments of one name must not exhaust the stack
+MAX_CHAIN = 120  # callers of callers, bases of bases, imports of imports: neither must any of these
 
 
 class Bindings(dict[str, Thunk]):
@@ -44,6 +45,7 @@ class Questions(ABC):
         self._modules_seen = 0
         self._steps = 0
         self._nesting = 0
+        self._chained = 0  # callers, bases and modules that are being asked at the moment, each by the one before
         self._cut = 0
         self._expanded: dict[Parameter, Values] = {}
         # Parameters that no caller says anything about; to be cleared with new edges.
