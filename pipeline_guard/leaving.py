@@ -25,6 +25,11 @@ def keep(thing: object) -> None:
         _kept.append(thing)
 
 
+def keeps() -> bool:
+    """Say whether something is kept to the end of this process."""
+    return bool(_kept)
+
+
 def leave(code: int) -> NoReturn:
     """End the process now, with its output written."""
     if _kept:

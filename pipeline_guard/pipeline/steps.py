@@ -51,6 +51,8 @@ def run(reading: Reading, store: FactStore, on_load: OnLoad | None = None) -> Pi
     try:
         return _analyse(reading, store, on_load)
     finally:
+        if leaving.keeps():
+            gc.freeze()  # what lives to the end need not be looked through on the way there
         if enabled:
             gc.enable()
 
