@@ -127,6 +127,7 @@ def about_the_start(bench: Bench) -> dict[str, Figures]:
         Task("python -c 'import click'", [sys.executable, "-c", "import click"], small),
         Task("--version", [*own, "--version"], small),
         Task("one small file, cold", [*own, "check", "main.py"], small, bench.drop_cache),
+        Task("one small file, changed", [*own, "check", "main.py"], small, Toucher(small / "main.py")),
         Task("one small file, warm", [*own, "check", "main.py"], small),
     ])  # fmt: skip
 
