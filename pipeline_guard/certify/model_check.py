@@ -43,6 +43,13 @@ SETUPS: dict[str, Setup] = {
     "server creates too": Setup(Budget(turns=2, foreign=2, fails=1, deadlines=1)),
     "server creates, caller interrupts": Setup(Budget(turns=1, barge_ins=2, foreign=1, fails=1, deadlines=1)),
     "server creates, events are lost": Setup(Budget(turns=1, barge_ins=1, foreign=2, drops=1, deadlines=1)),
+    "lost starts": Setup(Budget(turns=2, tools=1, barge_ins=1, drops=1, speaks=1)),
+    "lost starts and connections": Setup(Budget(turns=2, barge_ins=1, drops=2, reconnects=1, speaks=1)),
+    "failures, events are lost": Setup(Budget(turns=2, fails=1, drops=2, deadlines=1, speaks=1)),
+    "server interrupts, events are lost": Setup(Budget(turns=2, fails=1, drops=2, speaks=1), interrupts=True),
+    "server creates, starts are lost": Setup(Budget(turns=1, barge_ins=1, foreign=1, fails=1, drops=1, speaks=1)),
+    "server creates and interrupts": Setup(Budget(turns=2, foreign=1, drops=1, speaks=1), interrupts=True),
+    "late events": Setup(Budget(turns=2, tools=1, barge_ins=1, speaks=1, stale=1)),
     "everything at once": Setup(Budget(turns=2, tools=1, barge_ins=1, reconnects=1, deadlines=1)),
 }
 # A second or two: for every run of the tests.
@@ -58,6 +65,10 @@ SMALL: dict[str, Setup] = {
     "server creates too": Setup(Budget(turns=1, foreign=1, fails=1, deadlines=1)),
     "server creates, caller interrupts": Setup(Budget(turns=1, barge_ins=2, foreign=1)),
     "server creates, events are lost": Setup(Budget(turns=1, barge_ins=1, foreign=1, drops=1)),
+    "lost starts": Setup(Budget(turns=1, barge_ins=1, drops=1, speaks=1)),
+    "failures, events are lost": Setup(Budget(turns=0, fails=1, drops=2, deadlines=1, speaks=1)),
+    "server creates, starts are lost": Setup(Budget(turns=1, foreign=1, drops=1, speaks=1)),
+    "late events": Setup(Budget(turns=2, speaks=1, stale=1)),
 }
 
 

@@ -6,6 +6,10 @@ gate in it is the real object: its state is interned, and each (state, event) pa
 The server is modelled after the Realtime API's own statements: it writes one response at a time into the conversation,
 answers a ``response.create`` meanwhile with an error, sends its events in order, takes a response's context when it
 creates it, and always ends a response with ``response.done``.  Time is abstract: a deadline may pass at any moment.
+
+What a response says between its start and its end matters to a gate only where one of these is lost, so the server
+speaks only as often as the budget says.  A response that fails is taken to have begun an item, whose cut is told before
+its end: no client can tell a failure of which it hears nothing from an answer whose end was lost.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ class Budget:
     repeats: int = 0  # response.created or response.done is delivered twice
     foreign: int = 0  # the server creates a response by itself
     half_opens: int = 0  # the connection is dead, and nobody says so
+    speaks: int = 0  # something of a response arrives between its start and its end
+    stale: int = 0  # something of a response arrives after its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,10 @@ class Setup:
 
 
 _BUDGETS = tuple(field.name for field in fields(Budget))
-TURNS, TOOLS, BARGE_INS, RECONNECTS, DEADLINES, FAILS, REJECTS, IGNORES, DROPS, REPEATS, FOREIGN, HALF_OPENS = range(
-    len(_BUDGETS)
-)
+(
+    TURNS, TOOLS, BARGE_INS, RECONNECTS, DEADLINES, FAILS, REJECTS, IGNORES, DROPS, REPEATS, FOREIGN, HALF_OPENS,
+    SPEAKS, STALE,
+) = range(len(_BUDGETS))  # fmt: skip
 
 
 UNANNOUNCED = -1  # in the place of a response's items: it holds the server's one place, and is not created yet
@@ -109,7 +116,12 @@ class Model:
             if w.active is not None and w.active[2] == UNANNOUNCED:
                 yield ("server announces", w.active[0]), False, self._announce(w), None
             elif w.active is not None:
+                if w.budget[SPEAKS]:
+                    then = w._replace(to_client=(*w.to_client, ("speaks", *w.active)))
+                    yield ("server speaks", w.active[0]), True, self._spend(then, SPEAKS), None
                 yield from self._response_ends(w, w.active)
+            if w.budget[STALE]:
+                yield from self._stale(w)
             if w.to_client:
                 yield from self._client_reads(w)
             yield from self._caller(w)
@@ -225,7 +237,8 @@ class Model:
             then = self._spend(ended, TOOLS)._replace(to_client=(*w.to_client, done))
             yield ("server ends with a tool call", active[0]), True, then, None
         if w.budget[FAILS]:
-            then = self._spend(self._end(w, active, "failed", None, void=True), FAILS)
+            cut = w._replace(to_client=(*w.to_client, ("cut short", *active))) if w.budget[DROPS] else w
+            then = self._spend(self._end(cut, active, "failed", None, void=True), FAILS)
             yield ("server fails", active[0]), True, then, None
 
     # -- the caller, the clock, the network
@@ -339,6 +352,8 @@ class Model:
             then = w._replace(known=w.known + 1, unacknowledged=w.unacknowledged - 1)
         elif kind == "created":
             return self._client_sees_created(w, message, label)
+        elif kind in ("speaks", "cut short"):
+            return self._client_hears(w, message, label)
         elif kind == "done":
             _, name, event_id, status, reason, covered, calls = message
             step = self.gates.handle(w.gate, ev.Done(name, status, reason, event_id))
@@ -364,8 +379,7 @@ class Model:
         _, name, event_id, items, before, repeats_itself = message
         step = self.gates.handle(w.gate, ev.Created(name, event_id))
         then = w._replace(outstanding=None) if event_id is not None and event_id == w.outstanding else w
-        problem = step.problem
-        budget = self.setup.budget
+        problem, budget = step.problem, self.setup.budget
         if step.active != name:
             problem = problem or f"I3: {name} is not heard, for the gate does not take it"
         if step.active == name:
@@ -380,6 +394,34 @@ class Model:
             if repeats_itself and step.playable and not (budget.drops or (budget.foreign and budget.barge_ins)):
                 problem = problem or f"I2: {name} says again what was already answered (the caller hears it twice)"
         return label, False, self._apply(then, step), problem or self._second_request(then, step)
+
+    def _client_hears(self, w: World, message: tuple[Any, ...], label: tuple[Any, ...]) -> Change:
+        """Take in something that a response says; where its start was lost, this is the first of it."""
+        kind, name, event_id, items, before = message
+        step = self.gates.handle(w.gate, ev.Progress(name) if kind == "speaks" else ev.CutShort(name))
+        then, problem = w, step.problem
+        unannounced = self.gates.phases[w.gate] is Phase.REQUESTED and event_id is not None
+        if unannounced and event_id == w.outstanding and step.active != name:
+            problem = problem or f"I3: {name} is not heard, for the gate does not take it"
+        if step.active == name != self.gates.active[w.gate]:
+            # While its request is open the client cannot know what that response answers.
+            then = then._replace(heard=0 if self.gates.pending[step.gate] else items)
+            if not step.playable and name == f"resp{w.responses}":  # thrown away unheard
+                then = then._replace(covered=min(then.covered, max(before, w.excused)))
+            elif step.playable and event_id is not None and items <= w.excused:
+                problem = problem or f"I8: {name} is heard although the caller interrupted it before it began"
+        return label, False, self._apply(then, step), problem
+
+    def _stale(self, w: World) -> Iterator[Change]:
+        """Something of a response arrives whose end has been delivered."""
+        under_way = {message[1] for message in w.to_client if len(message) > 1} | {(w.active or ("",))[0]}
+        for name in (f"resp{number + 1}" for number in range(w.responses)):
+            if name not in under_way:
+                step = self.gates.handle(w.gate, ev.Progress(name))
+                # One of which it knows neither start nor end may be taken up: the gate gets over it.
+                taken = step.active == name != self.gates.active[w.gate] and not self.setup.budget.drops
+                problem = f"I5: {name} is over, and becomes the active response again" if taken else step.problem
+                yield ("client reads late", name), True, self._apply(self._spend(w, STALE), step), problem
 
     @staticmethod
     def _second_request(w: World, step: Step) -> str | None:
