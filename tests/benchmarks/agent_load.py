@@ -9,7 +9,8 @@ through a relay of bytes, which is measured in the same round as ``direct``.
 
 The rounds take turns, and a point that was disturbed says so: the host took time away (``stole %``), something else ran
 on the bridge's core (``wait %``), or the callers' own frames left late (``late ms``).  Medians are over the rounds in
-which nothing of the kind went on, where there are any.  With the defaults it takes seven minutes.
+which nothing of the kind went on, where there are any.  What a frame pair costs is measured once more with one call
+that sends frame after frame, which others on the machine disturb least.  With the defaults it takes seven minutes.
 ``--kinds agent --calls 5 --seconds 600 --rounds 1`` is a soak.
 """
 
@@ -20,22 +21,29 @@ import asyncio
 import gc
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from tests.benchmarks.light_websocket import LightWebSocket
 from tests.benchmarks.load_bridges import BRIDGES
 from tests.benchmarks.load_callers import Line, echo, greet
 from tests.benchmarks.load_machine import Reading, Share, memory
-from tests.benchmarks.load_points import ADDED_MS, HEAD, Point, Rounds
+from tests.benchmarks.load_points import ADDED_MS, HEAD, Point, Rounds, Spread
 
 CORES = sorted(os.sched_getaffinity(0))
 BRIDGE_CORE, GENERATOR_CORE = CORES[0], CORES[-1]
+STRETCHES, FRAMES = 20, 150
+T = TypeVar("T")
 
 
-async def measure(kind: str, calls: int, seconds: float) -> Point:
-    """Run one bridge under N calls.  Exits when the bridge does not start or answers nothing."""
+@asynccontextmanager
+async def serving(kind: str) -> AsyncIterator[tuple[int, int]]:
+    """Run one bridge before a model; its process and port.  Exits when it does not start."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: LightWebSocket(echo, on_open=greet), "127.0.0.1", 0)
     async with server:
@@ -47,16 +55,7 @@ async def measure(kind: str, calls: int, seconds: float) -> Point:
         bridge = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             await _listening(bridge, kind, port)
-            start = time.monotonic() + 2.0 + calls / 100
-            lines = [Line(number) for number in range(calls)]
-            work = asyncio.gather(*(line.call(port, start, seconds) for line in lines))
-            await asyncio.sleep(start - time.monotonic())
-            before = Reading.take(bridge.pid, BRIDGE_CORE), Reading.take(os.getpid(), GENERATOR_CORE)
-            grown_from = memory(bridge.pid)
-            await asyncio.sleep(seconds)
-            after = Reading.take(bridge.pid, BRIDGE_CORE), Reading.take(os.getpid(), GENERATOR_CORE)
-            resident = f"{grown_from:.1f}→{memory(bridge.pid):.1f}"
-            await work
+            yield bridge.pid, port
         finally:
             bridge.terminate()
             try:
@@ -64,6 +63,21 @@ async def measure(kind: str, calls: int, seconds: float) -> Point:
             except subprocess.TimeoutExpired:
                 bridge.kill()
                 bridge.wait()
+
+
+async def measure(kind: str, calls: int, seconds: float) -> Point:
+    """Run one bridge under N calls.  Exits when it answers nothing."""
+    async with serving(kind) as (pid, port):
+        start = time.monotonic() + 2.0 + calls / 100
+        lines = [Line(number) for number in range(calls)]
+        work = asyncio.gather(*(line.call(port, start, seconds) for line in lines))
+        await asyncio.sleep(start - time.monotonic())
+        before = Reading.take(pid, BRIDGE_CORE), Reading.take(os.getpid(), GENERATOR_CORE)
+        grown_from = memory(pid)
+        await asyncio.sleep(seconds)
+        after = Reading.take(pid, BRIDGE_CORE), Reading.take(os.getpid(), GENERATOR_CORE)
+        resident = f"{grown_from:.1f}→{memory(pid):.1f}"
+        await work
     latencies = sorted(latency for line in lines for latency in line.latencies)
     lateness = sorted(late for line in lines for late in line.lateness)
     if not latencies:
@@ -82,6 +96,26 @@ async def measure(kind: str, calls: int, seconds: float) -> Point:
     )
 
 
+async def measure_alone(kind: str) -> float:
+    """Return the µs of CPU that a frame pair costs when one call sends frame after frame.
+
+    Nothing is read in batches here, whoever else is on the machine, and a disturbed stretch is left out: the lower
+    quartile of many short ones.
+    """
+    async with serving(kind) as (pid, port):
+        line = Line(0)
+        websocket = await line.open(port)
+        await asyncio.sleep(1.0)
+        costs = []
+        for stretch in range(STRETCHES):
+            before = Reading.take(pid, BRIDGE_CORE).ran
+            for number in range(FRAMES):
+                await line.exchange(websocket, stretch * FRAMES + number)
+            costs.append((Reading.take(pid, BRIDGE_CORE).ran - before) / FRAMES * 1e6)
+        websocket.close()
+    return statistics.quantiles(costs, n=4)[0]
+
+
 async def _listening(bridge: subprocess.Popen[bytes], kind: str, port: int) -> None:
     for _ in range(200):
         with socket.socket() as probe:
@@ -93,8 +127,8 @@ async def _listening(bridge: subprocess.Popen[bytes], kind: str, port: int) -> N
     sys.exit(f"the {kind} bridge does not start: run it with --bridge {kind} PORT MODEL CORE to see why")
 
 
-def run(kind: str, calls: int, seconds: float) -> Point:
-    """Measure one point; the generator's own pauses are kept out of it."""
+def run(measuring: Coroutine[None, None, T]) -> T:
+    """Measure something; the generator's own pauses are kept out of it."""
     import uvloop
 
     gc.collect()
@@ -103,12 +137,25 @@ def run(kind: str, calls: int, seconds: float) -> Point:
     try:
         loop = uvloop.new_event_loop()
         try:
-            return loop.run_until_complete(measure(kind, calls, seconds))
+            return loop.run_until_complete(measuring)
         finally:
             loop.close()
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def alone(kinds: list[str], rounds: int) -> None:
+    """Print what a frame pair costs each bridge when one call sends frame after frame."""
+    costs: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind in kinds:
+            costs[kind].append(run(measure_alone(kind)))
+    each = ", ".join(f"{kind} {Spread.of(found):.0f}" for kind, found in costs.items())
+    print(f"one call, frame after frame, µs of CPU a frame pair: {each}")
+    if {"agent", "plain"} <= set(kinds):
+        ratios = [ours / theirs for ours, theirs in zip(costs["agent"], costs["plain"], strict=True)]
+        print(f"CPU, agent : plain = {Spread.of(ratios):.2f}\n", flush=True)
 
 
 def report(rounds: Rounds, kinds: list[str]) -> None:
@@ -154,11 +201,12 @@ def main() -> int:
         return 0
     os.sched_setaffinity(0, {GENERATOR_CORE})
     kinds, rounds = args.kinds.split(","), Rounds()
+    alone(kinds, args.rounds)
     print(HEAD)
     for calls in map(int, args.calls.split(",")):
         for _ in range(args.rounds):
             for kind in kinds:
-                point = run(kind, calls, args.seconds)
+                point = run(measure(kind, calls, args.seconds))
                 rounds.add(point)
                 print(point.row, flush=True)
     report(rounds, kinds)

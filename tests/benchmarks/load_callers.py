@@ -56,9 +56,10 @@ class Line:
     sent: dict[bytes, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     lateness: list[float] = field(default_factory=list)
+    _back: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def call(self, port: int, start: float, seconds: float) -> None:
-        """Call the bridge, and count the frames of ``seconds`` from ``start`` on."""
+    async def open(self, port: int) -> LightWebSocket:
+        """Open the media stream."""
         signature = sign(TOKEN, f"wss://127.0.0.1:{port}/twilio/media")
         asks = (f"127.0.0.1:{port}", "/twilio/media", {"X-Twilio-Signature": signature})
         loop = asyncio.get_running_loop()
@@ -66,6 +67,11 @@ class Line:
         await asyncio.wait_for(websocket.opened.wait(), 10.0)
         ids = {"streamSid": f"MZ{self.number}", "callSid": f"CA{self.number}"}
         websocket.send(json.dumps({"event": "start", "start": ids}).encode())
+        return websocket
+
+    async def call(self, port: int, start: float, seconds: float) -> None:
+        """Call the bridge, and count the frames of ``seconds`` from ``start`` on."""
+        websocket = await self.open(port)
         # Callers are spread over the 20 ms of a frame, as calls are.
         await asyncio.sleep(max(0.0, start - 1.0 - time.monotonic()) + self.number * 7 % 20 / 1000)
         began = time.monotonic()
@@ -77,10 +83,18 @@ class Line:
             if start <= now < start + seconds:
                 self.sent[payload] = now
                 self.lateness.append(now - due)
-            websocket.send(b'{"event":"media","media":{"payload":"' + payload + b'"}}')
+            websocket.send(_media(payload))
         await asyncio.sleep(0.5)
         websocket.send(b'{"event":"stop"}')
         websocket.close()
+
+    async def exchange(self, websocket: LightWebSocket, number: int) -> None:
+        """Send a frame and wait until it is back."""
+        payload = base64.b64encode(number.to_bytes(4, "big") * 40)
+        self._back.clear()
+        self.sent[payload] = time.monotonic()
+        websocket.send(_media(payload))
+        await asyncio.wait_for(self._back.wait(), 5.0)
 
     def read(self, websocket: LightWebSocket, message: bytes) -> None:
         """Take in what comes back."""
@@ -89,5 +103,10 @@ class Line:
             began = self.sent.pop(found[1], None) if found is not None else None
             if began is not None:
                 self.latencies.append(time.monotonic() - began)
+                self._back.set()
         elif b'"mark"' in message:
             websocket.send(json.dumps({"event": "mark", "mark": json.loads(message)["mark"]}).encode())
+
+
+def _media(payload: bytes) -> bytes:
+    return b'{"event":"media","media":{"payload":"' + payload + b'"}}'
