@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 CLEAN, FINDINGS, USAGE, INTERNAL = 0, 1, 2, 3
 # What shells report for a program that was stopped by SIGINT or SIGPIPE.
@@ -12,6 +14,14 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 # New objects after which unused ones are looked for.
 GARBAGE_EVERY = 50_000
 DEBUG_VARIABLE = "PIPELINE_GUARD_DEBUG"
+
+
+def run() -> NoReturn:
+    """Run the command line as a program of its own."""
+    from pipeline_guard import leaving
+
+    leaving.expect_the_end()
+    leaving.leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return _no_room(error)
         return _internal_error(error)
     return result if isinstance(result, int) else CLEAN
+
+
+def _no_room(error: OSError) -> int:
+    where = error.filename or "the output"
+    _say(f"{where} could not be written: {error.strerror}; make room and run the command again")
+    if error.filename is None:
+        # What could not be written would be tried once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return INTERNAL
 
 
 def _internal_error(error: Exception) -> int:
@@ -68,4 +89,4 @@ def _say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -12,6 +12,7 @@ from pipeline_guard.config import (
     NORMAL_TURNS,
     SELECTOR,
     SEVERITIES,
+    TABLE,
     App,
     Config,
     ConfigError,
@@ -81,6 +82,8 @@ class Reader:
     def known(self, choices: Mapping[str, _Choice], key: Key) -> _Choice:
         """Return what a table of known keys holds for the last part of a key."""
         name = str(key[-1])
+        if name == "tool" and len(key) == 1 and not self.prefix:
+            self.fail(key, f"in a file of its own the settings stand at top level, without [tool.{TABLE}]")
         if name not in choices:
             self.fail(key, f"is not a setting{did_you_mean(name, choices)}")
         return choices[name]

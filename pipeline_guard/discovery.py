@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline_guard.folders import DOCUMENT_SUFFIXES, ENVIRONMENT, IGNORES, LISTED_SUFFIXES, PYTHON_SUFFIXES
 from pipeline_guard.git_files import list_git_files
 from pipeline_guard.ignores import Ignores, Memory
 from pipeline_guard.pipeline.model import Gap
 
-PYTHON_SUFFIXES = (".py", ".pyw")
-# Documents that a backend may answer a call with (TwiML), and the size above which one is none.
-DOCUMENT_SUFFIXES = (".xml",)
+# The size above which a document is no answer to a call.
 _MAX_DOCUMENT = 65_536
-_SUFFIXES = (*PYTHON_SUFFIXES, *DOCUMENT_SUFFIXES)
 # Folders that never hold the project's own code, also when somebody committed them.
 FOREIGN_FOLDERS = frozenset(
     """
@@ -26,8 +24,6 @@ FOREIGN_FOLDERS = frozenset(
 )
 _VENV_NAMES = frozenset({"venv", ".venv", "env"})
 _SHEBANG_BYTES = 128
-_ENVIRONMENT, _IGNORES = "pyvenv.cfg", ".gitignore"
-_MARKS = frozenset({_ENVIRONMENT, _IGNORES})
 
 
 # Size, time of the last change of the content and of the file's entry (both in nanoseconds), and number on the disk.
@@ -121,7 +117,7 @@ class _ForeignFolders:
 
     def is_environment(self, folder: str) -> bool:
         """Say whether a folder is a virtual environment."""
-        return os.path.exists(os.path.join(self.base, folder, _ENVIRONMENT))
+        return os.path.exists(os.path.join(self.base, folder, ENVIRONMENT))
 
     def is_named_so(self, parent: str, name: str) -> bool:
         """Say whether a folder is foreign by what it is called and where it is."""
@@ -160,7 +156,7 @@ def _names_from_git(base: str, foreign: _ForeignFolders, memory: Memory) -> list
     for name in dict.fromkeys(listed):
         if foreign.covers(name.rpartition("/")[0]):
             continue
-        if name.endswith("/") or not name.endswith(_SUFFIXES):
+        if name.endswith("/") or not name.endswith(LISTED_SUFFIXES):
             # A repository inside this one is a single entry for git, and so is a link to a folder.
             names.extend(_names_in_entry(base, name.rstrip("/"), foreign, memory))
         else:
@@ -185,34 +181,24 @@ def _names_in_entry(base: str, name: str, foreign: _ForeignFolders, memory: Memo
 def _walk(base: str, foreign: _ForeignFolders, memory: Memory) -> Iterator[str]:
     """Yield the files and links below a folder that no ``.gitignore`` on the way names."""
     pending: list[tuple[str, Ignores]] = [("", Ignores(memory))]
+    listings = memory.folders
     while pending:
         folder, ignores = pending.pop()
-        folders: list[str] = []
-        others: list[str] = []
-        marks: list[str] = []
         try:
-            with os.scandir(os.path.join(base, folder) if folder else base) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    elif name.endswith(_SUFFIXES) or entry.is_symlink():
-                        others.append(name)
-                    if name in _MARKS:
-                        marks.append(name)
+            held = listings.held(os.path.join(base, folder) if folder else base)
         except OSError:
             # An unreadable folder is reported by the sieve, which looks at every name it is given.
             yield folder
             continue
-        if folder and _ENVIRONMENT in marks and foreign.is_environment(folder):
+        if folder and ENVIRONMENT in held.marks and foreign.is_environment(folder):
             continue
         prefix = f"{folder}/" if folder else ""
-        if _IGNORES in marks:
-            ignores = ignores.below(prefix, _text_of(os.path.join(base, prefix, _IGNORES)))
-        for name in folders:
+        if IGNORES in held.marks:
+            ignores = ignores.below(prefix, _text_of(os.path.join(base, prefix, IGNORES)))
+        for name in held.folders:
             if not foreign.is_named_so(folder, name) and not ignores.name(f"{prefix}{name}/"):
                 pending.append((prefix + name, ignores))
-        for name in others:
+        for name in held.files:
             if not ignores.name(prefix + name):
                 yield prefix + name
 

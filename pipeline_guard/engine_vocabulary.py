@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import msgspec
 
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
 KINDS = ("stt", "tts")
@@ -18,8 +19,7 @@ _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+([^\n#]*)|
 _NAME = re.compile(rb"\w+")
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(msgspec.Struct, frozen=True, dict=True):
     """A speech engine.  ``name`` is "*" where the access path itself names it (a plugin of a framework).
 
     ``calls`` are the access paths of what is called, ``methods`` last names believed on any receiver that cannot be
@@ -50,13 +50,12 @@ class Engine:
         return match.group(1).strip(".()") if self.name == "*" and match.groups() else self.name
 
 
-@dataclass
-class EngineIndex:
+class EngineIndex(msgspec.Struct, dict=True):
     """Every engine, in the order they were read, with the questions asked for each call of a program."""
 
-    engines: list[Engine] = field(default_factory=list)
-    requests: set[str] = field(default_factory=set)
-    _at_address: dict[tuple[str, bool], Engine | None] = field(default_factory=dict)
+    engines: list[Engine] = msgspec.field(default_factory=list)
+    requests: set[str] = msgspec.field(default_factory=set)
+    _at_address: dict[tuple[str, bool], Engine | None] = msgspec.field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take in one ``[[engine]]``.  Raises KeyError, TypeError or ValueError naming what is wrong with it."""

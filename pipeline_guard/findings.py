@@ -11,11 +11,12 @@ from pipeline_guard.pipeline.model import Confidence, Step
 Severity = Literal["error", "warning", "note"]
 
 
-class Fix(msgspec.Struct, frozen=True):
-    """What ``fix`` would do about a finding; ``safety`` as in Ruff."""
+class Fix(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What ``fix`` would do about a finding; ``safety`` as in Ruff, ``after`` what has to come true before it does."""
 
     kind: str
     safety: Literal["safe", "unsafe", "manual"]
+    after: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 KEYS: dict[str, frozenset[str]] = {
     "beta": frozenset({"header", "session", "response", "renewed", "client", "address", "preview"}),
@@ -17,8 +18,7 @@ KEYS: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass
-class HygieneWords:
+class HygieneWords(msgspec.Struct):
     """What the checks of protocol hygiene and of proof look for; ``rules/vocabulary`` explains the keys.
 
     ``renamed`` maps the server events of the beta to today's names, ``proof`` the kind of a log line to how it begins.
@@ -31,11 +31,11 @@ class HygieneWords:
     client: str = ""
     address: tuple[str, ...] = ()
     preview: tuple[str, ...] = ()
-    renamed: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = msgspec.field(default_factory=dict)
     reconnects: tuple[str, ...] = ()
     reconnect_argument: str = ""
     reconnect_queue: str = ""
-    proof: dict[str, str] = field(default_factory=dict)
+    proof: dict[str, str] = msgspec.field(default_factory=dict)
     arrows: frozenset[str] = frozenset()
     map_words: tuple[tuple[str, ...], ...] = ()
     manual_turns: tuple[re.Pattern[str], ...] = ()

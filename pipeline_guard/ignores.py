@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_guard.folders import Folders
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
@@ -23,9 +25,13 @@ Verdicts = dict[str, dict[str, bool]]
 
 
 class Memory:
-    """Verdicts of earlier runs, where a cache holds some under a key, and those that this run has come to."""
+    """Verdicts of earlier runs, where a cache holds some under a key, and those that this run has come to.
+
+    ``folders`` lists folders, and remembers what they held.
+    """
 
     def __init__(self, cache: Cache | None = None, key: str = "") -> None:
+        self.folders = Folders(cache, key)
         self._cache = cache
         self._key = key
         self._earlier: Verdicts | None = None
@@ -40,6 +46,7 @@ class Memory:
 
     def keep(self) -> None:
         """Store what this run has used for the next one, if it came to anything new."""
+        self.folders.keep()
         if self._cache is not None and self.is_new:
             import msgspec
 

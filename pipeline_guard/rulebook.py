@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
+
+import msgspec
 
 from pipeline_guard.config import SEVERITIES, SeverityName
 from pipeline_guard.toml_files import TomlError, read_toml
-
-if TYPE_CHECKING:
-    from pipeline_guard.cache import Cache
 
 Family = Literal["audio", "responses", "greeting", "transcription", "proof", "protocol", "gate"]
 FixSafety = Literal["safe", "unsafe", "manual"]
@@ -32,15 +31,13 @@ FIX_SAFETIES: tuple[FixSafety, ...] = ("safe", "unsafe", "manual")
 _FILE_NAME = re.compile(r"(PG(\d)\d{2})-([a-z0-9-]+)\.toml")
 _KEYS = frozenset({"id", "name", "title", "severity", "contract", "caller", "why", "fix", "bad", "good", "options"})
 _SINGLE_FILE = "app.py"
-_KIND = "rules"
 
 
 class RulebookError(Exception):
     """A rule file that does not say what it must; the message names file and key."""
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(msgspec.Struct, frozen=True):
     """A small program.  In a bad one each expected finding is marked by the rule's id in a comment on its line.
 
     ``before`` is the program as it was when a baseline was recorded, for rules about what a change does.
@@ -48,11 +45,10 @@ class Example:
 
     title: str
     files: Mapping[str, str]
-    before: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One promise of the contract and how it is broken.
 
     ``contract`` is the step of the contract the rule comes from, 0 for rules about the gate itself.
@@ -86,31 +82,42 @@ def load_rules() -> tuple[Rule, ...]:
     return read_rules(rules_dir())
 
 
-def known_rules(cache: Cache | None) -> tuple[Rule, ...]:
-    """Return every rule as :func:`load_rules` does, from a cache where it has them: TOML is slow to read."""
-    if cache is None:
-        return load_rules()
-    import msgspec
+class RulesById(Mapping[str, Rule]):
+    """Every rule by its id.  A rule's file is read when the rule is asked for: most runs speak of a few."""
 
-    from pipeline_guard.cache import code_version, content_key
+    def __init__(self) -> None:
+        self._paths = {match[1]: path for path, match in _rule_files()}
+        self._read: dict[str, Rule] = {}
 
-    key = content_key(code_version())
-    stored = cache.get(_KIND, key)
-    if stored is not None:
-        try:
-            return msgspec.msgpack.decode(stored, type=tuple[Rule, ...])
-        except msgspec.DecodeError:
-            pass  # written by something else than this tool
-    rules = load_rules()
-    cache.put(_KIND, key, msgspec.msgpack.encode(rules))
-    return rules
+    def __getitem__(self, rule_id: str) -> Rule:
+        if rule_id not in self._read:
+            self._read[rule_id] = read_rule(self._paths[rule_id])
+        return self._read[rule_id]
+
+    def __contains__(self, rule_id: object) -> bool:
+        return rule_id in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def rule_ids() -> tuple[str, ...]:
     """Return the ids of every rule without reading what is in the files."""
-    return tuple(
-        sorted(match[1] for path in rules_dir().glob("PG*.toml") if (match := _FILE_NAME.fullmatch(path.name)))
-    )
+    return tuple(match[1] for _, match in _rule_files())
+
+
+def _rule_files() -> list[tuple[Path, re.Match[str]]]:
+    """Return the files of all rules, ordered by id, each with what its name says."""
+    folder = rules_dir()
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - a Path for each would take twice as long
+    except OSError as error:
+        raise RulebookError(f"{folder}: holds no rule files; the installation is incomplete") from error
+    matches = map(_FILE_NAME.fullmatch, names)
+    return [(folder / match[0], match) for match in matches if match is not None]
 
 
 def find_rule(word: str) -> Rule | None:

@@ -47,7 +47,8 @@ class Statements:
 
     ``found`` holds those found so far by path, line and column.  ``read`` returns the content of a file by its path
     relative to the root, and raises ``OSError`` where there is none.  With a ``cache``, places of the same file that an
-    earlier run asked for need no parsing; :meth:`keep` stores those of this one.
+    earlier run asked for need no parsing, and others only that of the function around them; :meth:`keep` stores those
+    of this one.
     """
 
     def __init__(self, read: ReadFile, cache: Cache | None = None) -> None:
@@ -58,6 +59,8 @@ class Statements:
         self._bytes: dict[str, bytes] = {}
         self._lines: dict[str, list[str]] = {}
         self._trees: dict[str, ast.Module | None] = {}
+        self._functions: dict[str, list[tuple[int, int]]] = {}
+        self._parts: dict[tuple[str, int], tuple[_Suite | None, int]] = {}
         self.found: dict[tuple[str, int, int], Statement] = {}
 
     def at(self, path: str, line: int, column: int = 1, end_line: int | None = None) -> Statement:
@@ -107,16 +110,17 @@ class Statements:
         return self._bytes[path]
 
     def _statement(self, path: str, line: int, column: int, end_line: int) -> Statement:
-        tree = self._tree(path)
-        node = None if tree is None else _innermost(tree, line, column)
         lines = self._source(path)
+        node, above = self._in_function(path, line, column)
+        if node is None:
+            node, above = self._in_file(path, line, column), 0
         if node is None:
             shown = lines[line - 1 : end_line]
             # A comment to this tool is no change of the statement: allowing a finding must not make it a new one.
             text = "".join("".join(_OWN_COMMENT.sub("", part).split()) for part in shown)
         else:
             text = _spell(node)
-            shown = lines[node.lineno - 1 : _head_end(node)]
+            shown = lines[above + node.lineno - 1 : above + _head_end(node)]
         code = " ".join(_OWN_COMMENT.sub("", " ".join(shown)).split())
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGITS // 2).hexdigest()
         return Statement(digest, code if len(code) <= _SHOWN else code[: _SHOWN - 1] + "…")
@@ -131,6 +135,39 @@ class Statements:
             self._lines[path] = _LINE_END.split(data.decode("utf-8", "replace"))
         return self._lines[path]
 
+    def _in_file(self, path: str, line: int, column: int) -> _Node | None:
+        tree = self._tree(path)
+        return None if tree is None else _innermost(tree, line, column)
+
+    def _in_function(self, path: str, line: int, column: int) -> tuple[_Node | None, int]:
+        """Find a statement by parsing the function around it alone, where an earlier step told where functions are.
+
+        Return it with the number of lines above what was parsed, from which its own lines count.  Files of a megabyte
+        are common where the findings are, and parsing one takes as long as judging it.
+        """
+        inside = [span for span in self._spans(path) if span[0] <= line <= span[1]]
+        if not inside:
+            return None, 0
+        first, last = max(inside)  # the innermost one begins last
+        if (path, first) not in self._parts:
+            self._parts[path, first] = _parse_lines(self._source(path)[first - 1 : last])
+        function, above = self._parts[path, first]
+        above += first - 1
+        # A place that the function does not cover after all (behind the end of its last line) is one of the file.
+        covered = function is not None and _covers(function.body[0], line - above, column)
+        return (_innermost(function, line - above, column) if function is not None and covered else None), above
+
+    def _spans(self, path: str) -> list[tuple[int, int]]:
+        if path not in self._functions:
+            self._functions[path] = []
+            data = self._content(path) if self.cache is not None and path not in self._trees else b""
+            # What else a file may be encoded in is for the parser to say, and that reads all of it.
+            if self.cache is not None and data and (data.isascii() or _is_utf8(data)):
+                from pipeline_guard.facts.store import known_functions
+
+                self._functions[path] = known_functions(self.cache, data)
+        return self._functions[path]
+
     def _tree(self, path: str) -> ast.Module | None:
         if path not in self._trees:
             try:
@@ -143,9 +180,35 @@ class Statements:
 
 
 _Node = ast.stmt | ast.ExceptHandler
+_Suite = ast.Module | ast.If
 
 
-def _innermost(tree: ast.Module, line: int, column: int) -> _Node | None:
+def _is_utf8(data: bytes) -> bool:
+    """Say whether a file is UTF-8 and claims to be nothing else."""
+    if any(b"coding" in line for line in data.split(b"\n", 2)[:2]):
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _parse_lines(part: list[str]) -> tuple[_Suite | None, int]:
+    """Return the tree of a function of these lines, and by how much less the lines in it count."""
+    indented = part[0][:1].isspace()
+    source = "\n".join(["if 1:", *part] if indented else part)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None, 0
+    around = tree.body[0] if indented else tree
+    return (around, -int(indented)) if isinstance(around, (ast.Module, ast.If)) else (None, 0)
+
+
+def _innermost(tree: _Suite, line: int, column: int) -> _Node | None:
     """Return the innermost statement that covers a place."""
     found: _Node | None = None
     level: ast.AST = tree

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pipeline_guard import engine_vocabulary, hygiene_vocabulary
 from pipeline_guard.config import Config, ConfigError
@@ -19,6 +20,10 @@ from pipeline_guard.hygiene_vocabulary import HygieneWords
 from pipeline_guard.service_vocabulary import SERVICE_KEYS, Answering, read_answering
 from pipeline_guard.toml_files import TomlError, read_toml
 
+if TYPE_CHECKING:
+    from pipeline_guard.cache import Cache
+
+_KIND = "vocabulary"
 _KINDS = ("audio_send", "response_create", "response_cancel", "audio_commit", "auto_response")
 _KEYS: dict[str, frozenset[str]] = {
     "event": frozenset({"type", "kind", "content", "classes", "never"}),
@@ -54,8 +59,7 @@ _KEYS: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A typed client event and what handing it to a transport means.
 
     ``never`` are fields that it never has: with one of them it is another API's event of the same type.
@@ -68,8 +72,7 @@ class Event:
     never: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SdkCall:
+class SdkCall(msgspec.Struct, frozen=True):
     """A method of a connection object and what calling it means.
 
     ``gated``: it lets no second response through, whoever calls it.
@@ -82,41 +85,56 @@ class SdkCall:
     gated: bool = False
 
 
-@dataclass(frozen=True)
-class Connection:
+class PathGlob:
+    """A pattern of access paths: ``*`` matches anything, everything else stands for itself.
+
+    Most runs ask for few of them, so each is compiled when it is.
+    """
+
+    __slots__ = ("_pattern", "glob")
+
+    def __init__(self, glob: str) -> None:
+        self.glob = glob
+        self._pattern: re.Pattern[str] | None = None
+
+    def match(self, path: str) -> bool:
+        """Say whether a whole access path is one of these."""
+        if self._pattern is None:
+            self._pattern = re.compile(".*".join(map(re.escape, self.glob.split("*"))) + r"\Z")
+        return self._pattern.match(path) is not None
+
+
+class Connection(msgspec.Struct, frozen=True):
     """A connection type of an SDK: how to recognise one, and its calls."""
 
     name: str
     provider: str
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     names: frozenset[str]
     calls: tuple[SdkCall, ...]
     modules: tuple[str, ...]
     receivers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """A call whose keyword holds session settings."""
 
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     names: frozenset[str]
     keywords: tuple[str, ...]
     inside: tuple[str, ...]
     constructor_keyword: str | None
 
 
-@dataclass(frozen=True)
-class Socket:
+class Socket(msgspec.Struct, frozen=True):
     """A client socket and where its address stands."""
 
-    paths: tuple[re.Pattern[str], ...]
+    paths: tuple[PathGlob, ...]
     argument: str
     position: int
 
 
-@dataclass(frozen=True)
-class EntryRule:
+class EntryRule(msgspec.Struct, frozen=True):
     """Names that make a function an entry point, and the context it runs in.
 
     ``by_path`` says that a first argument which is a path will do in place of the receiver's name, ``stream`` that the
@@ -131,8 +149,7 @@ class EntryRule:
     stream: bool = False
 
 
-@dataclass(frozen=True)
-class TwimlVerb:
+class TwimlVerb(msgspec.Struct, frozen=True):
     """A TwiML verb: its element, the methods that write it, and (``attribute`` holding ``holds``) when it counts."""
 
     element: str
@@ -143,50 +160,49 @@ class TwimlVerb:
     value: str | None
 
 
-@dataclass
-class Vocabulary:
+class Vocabulary(msgspec.Struct, dict=True):
     """Everything from all vocabulary files, in the order they were read."""
 
-    events: dict[str, list[Event]] = field(default_factory=dict)
-    connections: list[Connection] = field(default_factory=list)
-    wrappers: dict[str, str] = field(default_factory=dict)
-    settings: list[Settings] = field(default_factory=list)
-    mints: list[str] = field(default_factory=list)
-    send_methods: set[str] = field(default_factory=set)
-    payload_names: list[str] = field(default_factory=list)
-    verbs: list[str] = field(default_factory=list)
-    inbound: list[re.Pattern[str]] = field(default_factory=list)
-    sockets: list[Socket] = field(default_factory=list)
-    providers: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    names: dict[str, list[str]] = field(default_factory=dict)
-    decorators: list[EntryRule] = field(default_factory=list)
-    registrations: list[EntryRule] = field(default_factory=list)
-    bases: list[EntryRule] = field(default_factory=list)
-    sinks: dict[str, str] = field(default_factory=dict)
-    cause_events: list[tuple[str, frozenset[str], frozenset[str]]] = field(default_factory=list)
-    cause_words: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    seed_words: list[str] = field(default_factory=list)
-    silent_messages: set[str] = field(default_factory=set)
-    guard_names: list[re.Pattern[str]] = field(default_factory=list)
-    engines: EngineIndex = field(default_factory=EngineIndex)
-    verbs_of_twiml: list[TwimlVerb] = field(default_factory=list)
-    twiml_values: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    twiml_paths: list[re.Pattern[str]] = field(default_factory=list)
-    twiml_names: set[str] = field(default_factory=set)
-    twiml_continues: set[str] = field(default_factory=set)
-    twiml_delivery: set[str] = field(default_factory=set)
-    ended_messages: set[str] = field(default_factory=set)
-    ended_exceptions: set[str] = field(default_factory=set)
-    call_fields: set[str] = field(default_factory=set)
-    ended_statuses: set[str] = field(default_factory=set)
-    recording_fields: set[str] = field(default_factory=set)
-    switches: set[str] = field(default_factory=set)
-    no_switches: set[str] = field(default_factory=set)
-    keeps: set[str] = field(default_factory=set)
-    brains: set[str] = field(default_factory=set)
-    hygiene: HygieneWords = field(default_factory=HygieneWords)
-    services: list[tuple[Connection, Answering]] = field(default_factory=list)
-    _guards: dict[str, bool] = field(default_factory=dict)
+    events: dict[str, list[Event]] = msgspec.field(default_factory=dict)
+    connections: list[Connection] = msgspec.field(default_factory=list)
+    wrappers: dict[str, str] = msgspec.field(default_factory=dict)
+    settings: list[Settings] = msgspec.field(default_factory=list)
+    mints: list[str] = msgspec.field(default_factory=list)
+    send_methods: set[str] = msgspec.field(default_factory=set)
+    payload_names: list[str] = msgspec.field(default_factory=list)
+    verbs: list[str] = msgspec.field(default_factory=list)
+    inbound: list[PathGlob] = msgspec.field(default_factory=list)
+    sockets: list[Socket] = msgspec.field(default_factory=list)
+    providers: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    names: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    decorators: list[EntryRule] = msgspec.field(default_factory=list)
+    registrations: list[EntryRule] = msgspec.field(default_factory=list)
+    bases: list[EntryRule] = msgspec.field(default_factory=list)
+    sinks: dict[str, str] = msgspec.field(default_factory=dict)
+    cause_events: list[tuple[str, frozenset[str], frozenset[str]]] = msgspec.field(default_factory=list)
+    cause_words: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    seed_words: list[str] = msgspec.field(default_factory=list)
+    silent_messages: set[str] = msgspec.field(default_factory=set)
+    guard_names: list[re.Pattern[str]] = msgspec.field(default_factory=list)
+    engines: EngineIndex = msgspec.field(default_factory=EngineIndex)
+    verbs_of_twiml: list[TwimlVerb] = msgspec.field(default_factory=list)
+    twiml_values: list[tuple[str, tuple[str, ...]]] = msgspec.field(default_factory=list)
+    twiml_paths: list[PathGlob] = msgspec.field(default_factory=list)
+    twiml_names: set[str] = msgspec.field(default_factory=set)
+    twiml_continues: set[str] = msgspec.field(default_factory=set)
+    twiml_delivery: set[str] = msgspec.field(default_factory=set)
+    ended_messages: set[str] = msgspec.field(default_factory=set)
+    ended_exceptions: set[str] = msgspec.field(default_factory=set)
+    call_fields: set[str] = msgspec.field(default_factory=set)
+    ended_statuses: set[str] = msgspec.field(default_factory=set)
+    recording_fields: set[str] = msgspec.field(default_factory=set)
+    switches: set[str] = msgspec.field(default_factory=set)
+    no_switches: set[str] = msgspec.field(default_factory=set)
+    keeps: set[str] = msgspec.field(default_factory=set)
+    brains: set[str] = msgspec.field(default_factory=set)
+    hygiene: HygieneWords = msgspec.field(default_factory=HygieneWords)
+    services: list[tuple[Connection, Answering]] = msgspec.field(default_factory=list)
+    _guards: dict[str, bool] = msgspec.field(default_factory=dict)
 
     @cached_property
     def event_classes(self) -> dict[str, list[Event]]:
@@ -407,9 +423,10 @@ def _kind(entry: Mapping[str, Any]) -> str:
     return str(kind)
 
 
-def _patterns(globs: Iterable[str]) -> tuple[re.Pattern[str], ...]:
-    """Compile access-path patterns: ``*`` matches anything, everything else stands for itself."""
-    return tuple(re.compile(".*".join(re.escape(part) for part in glob.split("*")) + r"\Z") for glob in globs)
+def _patterns(globs: Iterable[str]) -> tuple[PathGlob, ...]:
+    if isinstance(globs, str) or not all(isinstance(glob, str) for glob in globs):
+        raise TypeError("paths must be a list of texts")
+    return tuple(map(PathGlob, globs))
 
 
 def _spellings(event_type: str) -> list[str]:
@@ -417,14 +434,40 @@ def _spellings(event_type: str) -> list[str]:
     return [event_type, event_type.rpartition(".")[0]] if event_type.count(".") and "_" in event_type else [event_type]
 
 
-def load(config: Config, folder: Path) -> Vocabulary:
-    """Return the vocabulary of ``folder`` and of the user's configuration."""
+def load(config: Config, folder: Path, cache: Cache | None = None) -> Vocabulary:
+    """Return the vocabulary of ``folder``, which is part of this tool, and of the user's configuration.
+
+    With a ``cache`` the tool's own files are parsed once: TOML is slow to read.
+    """
     vocabulary = Vocabulary()
-    for path in [*sorted(folder.glob("*.toml")), *config.vocabulary]:
-        try:
-            vocabulary.add(read_toml(path), str(path.name))
-        except TomlError as error:
-            raise ConfigError(str(error)) from None
+    for name, table in _own_tables(folder, cache):
+        vocabulary.add(table, name)
+    for path in config.vocabulary:
+        vocabulary.add(_table(path), path.name)
     if config.sinks:
         vocabulary.add({"sink": list(config.sinks)}, str(config.source or "configuration"))
     return vocabulary
+
+
+def _own_tables(folder: Path, cache: Cache | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the tables of every file of the tool's own vocabulary."""
+    from pipeline_guard.cache import code_version, content_key
+
+    key = content_key(code_version()) if cache is not None else ""
+    stored = cache.get(_KIND, key) if cache is not None else None
+    if stored is not None:
+        try:
+            return msgspec.msgpack.decode(stored, type=list[tuple[str, dict[str, Any]]])
+        except msgspec.DecodeError:
+            pass  # written by something else than this tool
+    tables = [(path.name, _table(path)) for path in sorted(folder.glob("*.toml"))]
+    if cache is not None:
+        cache.put(_KIND, key, msgspec.msgpack.encode(tables))
+    return tables
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except TomlError as error:
+        raise ConfigError(str(error)) from None

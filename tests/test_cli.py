@@ -364,3 +364,14 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
     assert done.stdout.startswith("PG201")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_finds_no_room_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("x = 1\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pipeline_guard", "check", str(tmp_path)]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 3
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("pipeline-guard: the output could not be written: No space left")

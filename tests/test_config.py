@@ -349,3 +349,10 @@ def test_a_rule_id_for_some_paths_has_to_exist_too() -> None:
 def test_settings_can_be_handed_to_another_process(tmp_path: Path) -> None:
     config = Config(severity={"PG105": "note"}, sinks=({"kind": "audio_send"},), source=tmp_path)
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_table_of_pyproject_in_a_file_of_its_own_is_told_where_its_keys_go(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('[tool.pipeline-guard]\nselect = ["PG2"]\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"own\.toml: tool: .* stand at top level, without \[tool\.pipeline-guard\]"):
+        read_config(file)

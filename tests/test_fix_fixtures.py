@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_guard.fixes.plan import plan
 from pipeline_guard.fixes.run import fix
 from tests.fix_helpers import program_of
 
@@ -19,6 +20,10 @@ def test_a_backend_is_fixed_once_and_for_all(folder: Path) -> None:
     if not before.findings:
         assert fix(before, lambda finding: True, unsafe=True).done == []
         return
+    _, refused = plan(before, lambda finding: True)
+    not_yet = {fingerprint for refusal in refused for fingerprint in refusal.mends}
+    promised = [finding for finding in before.findings if finding.fix is not None and finding.fix.after]
+    assert all(finding.fingerprint in not_yet for finding in promised), "what has to come first is not there yet"
     outcome = fix(before, lambda finding: True, unsafe=True)
     after = outcome.program
     left = {finding.fingerprint for finding in after.findings}
@@ -48,3 +53,14 @@ def test_safe_fixes_alone_never_touch_a_backend_that_has_nothing_to_mend_safely(
         before = program_of(folder)
         outcome = fix(before, lambda finding: True, unsafe=False)
         assert outcome.program.sources.data == before.sources.data, folder.name
+
+
+def test_a_finding_says_what_has_to_come_first() -> None:
+    said = {
+        (finding.rule, finding.fix.after)
+        for folder in FOLDERS
+        for finding in program_of(folder).findings
+        if finding.fix is not None and finding.fix.after
+    }
+    assert {rule for rule, _ in said} == {"PG302", "PG501", "PG502", "PG503"}
+    assert ("PG302", "the session greets") in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +73,52 @@ def test_what_somebody_else_wrote_is_no_memory(tree: Path, own_cache: Path, foun
         if path.is_file():
             path.write_bytes(b"rubbish")
     assert found() == fresh(tree)
+
+
+def age(tree: Path) -> None:
+    """Let folders look as if nothing had happened for a while: what has just changed is not remembered."""
+    for folder in (tree, *(path for path in tree.rglob("*") if path.is_dir())):
+        os.utime(folder, (1_000_000_000, 1_000_000_000))
+
+
+def test_a_folder_that_changed_is_listed_again(
+    tree: Path, own_cache: Path, found: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The time of a folder's entry cannot be set back, so the clock is set forward.
+    monkeypatch.setattr("pipeline_guard.folders._SETTLED_NS", -(10**9))
+    age(tree)
+    assert found() == fresh(tree) == ["app.py"]
+    (tree / "new.py").write_text("", encoding="utf-8")
+    (tree / "deep" / "newer.py").write_text("", encoding="utf-8")
+    assert found() == fresh(tree) == ["app.py", "deep/newer.py", "new.py"]
+    (tree / "new.py").unlink()
+    (tree / "deep" / "newer.py").rename(tree / "deep" / "newest.py")
+    assert found() == fresh(tree) == ["app.py", "deep/newest.py"]
+    (tree / "deep" / "newest.py").unlink()
+    (tree / "deep" / "newest.py").mkdir()
+    assert found() == fresh(tree) == ["app.py"]
+
+
+def test_a_folder_that_did_not_change_is_not_read_again(
+    tree: Path, found: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline_guard.folders._SETTLED_NS", -(10**9))
+    names = found()
+    monkeypatch.setattr("os.scandir", lambda path: pytest.fail(f"{path} was read"))
+    assert found() == names
+
+
+def test_a_folder_that_has_just_changed_is_not_remembered(
+    tree: Path, found: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = found()
+    seen: list[str] = []
+    scandir = os.scandir
+
+    def spy(path: str) -> object:
+        seen.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", spy)
+    assert found() == names
+    assert str(tree) in seen

@@ -16,6 +16,7 @@ from rich.console import Console
 from pipeline_guard.pipeline.model import Gap, Lane, PipelineMap, Site
 from pipeline_guard.reports import check_json, check_text, map_dot, map_json, map_mermaid, map_text
 from pipeline_guard.reports.lane_parts import audio_path
+from pipeline_guard.reports.page import PlainPage, RichPage, make_page
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import clean
 from tests.sample_maps import (
@@ -243,7 +244,7 @@ def test_every_gap_is_listed_with_its_reason() -> None:
 
 def check_of(pipeline_map: PipelineMap, *findings: object, group_by: str = "file", elsewhere: int = 0) -> str:
     target = console()
-    check_text.render(findings, pipeline_map, target, group_by=group_by, elsewhere=elsewhere)  # type: ignore[arg-type]
+    check_text.render(findings, pipeline_map, RichPage(target), group_by=group_by, elsewhere=elsewhere)  # type: ignore[arg-type]
     return printed(target)
 
 
@@ -274,7 +275,7 @@ def test_suppressed_findings_and_those_elsewhere_are_counted_and_not_shown() -> 
 
 def test_one_line_per_finding_is_what_editors_read() -> None:
     target = console(20)
-    check_text.render_lines([finding(), finding(suppressed=True)], target)
+    check_text.render_lines([finding(), finding(suppressed=True)], RichPage(target))
     assert printed(target) == (
         f"call_session.py:{FAST_PATH.line}:9: PG101 error: sends the caller's audio beside audio_sender_loop\n"
     )
@@ -432,7 +433,8 @@ def test_the_canonical_sender_decides_what_is_extra() -> None:
 )
 def test_a_source_line_is_shown_as_python_counts_it(tmp_path: Path, data: bytes, expected: str) -> None:
     (tmp_path / "a.py").write_bytes(data)
-    marked = [line.plain for line in frame(str(tmp_path), "a.py", 2, 2, "red") if line.plain.startswith(">")]
+    lines = ["".join(part[0] for part in line) for line in frame(str(tmp_path), "a.py", 2, 2, "red")]
+    marked = [line for line in lines if line.startswith(">")]
     assert marked == [f"> 2 | {expected}"]
 
 
@@ -441,7 +443,7 @@ def test_a_frame_of_something_that_is_gone_is_empty_and_long_ones_are_cut(tmp_pa
     (tmp_path / "a.py").write_text("x\n" * 50 + "y" * 1000, encoding="utf-8")
     assert frame(str(tmp_path), "a.py", 99, 99, "red") == []
     assert len(frame(str(tmp_path), "a.py", 1, 50, "red")) == 7
-    assert max(len(line.plain) for line in frame(str(tmp_path), "a.py", 51, 51, "red")) < 180
+    assert max(sum(len(part[0]) for part in line) for line in frame(str(tmp_path), "a.py", 51, 51, "red")) < 180
 
 
 def test_many_findings_of_one_rule_are_no_wall() -> None:
@@ -452,14 +454,14 @@ def test_many_findings_of_one_rule_are_no_wall() -> None:
     assert all(f"number {line}\n" in text for line in range(1, 41)), "none is left out"
     assert "37 findings of PG201 told in short: --full shows code and paths of all" in text
     target = console()
-    check_text.render([*many, *few], demo_map(), target, full=True)
+    check_text.render([*many, *few], demo_map(), RichPage(target), full=True)
     assert printed(target).count("how it gets there:") == 45
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_code_and_steps_do_not_flow_into_one_another(width: int) -> None:
     target = console(width)
-    check_text.render([finding()], demo_map(), target)
+    check_text.render([finding()], demo_map(), RichPage(target))
     lines = printed(target).splitlines()
     assert max(map(len, lines)) <= width
     code = [line for line in lines if re.match(r"\s+>? *\d+ \| ", line)]
@@ -467,3 +469,22 @@ def test_code_and_steps_do_not_flow_into_one_another(width: int) -> None:
     start = lines.index("    how it gets there:") + 1
     for line in lines[start : lines.index("", start)]:
         assert re.match(r"      (\d\. |   )\S|    (confidence|fix): ", line), line
+
+
+def test_a_pipe_gets_what_a_very_wide_terminal_shows() -> None:
+    odd = Gap(path="ש.py", line=None, reason="syntax", detail="wide 漢字, ש")
+    found = [finding(confidence="low"), finding("PG207", SILENCE_CALL, message="漢字 and\x1b[1m no bold")]
+    target, stream = console(2_000), io.StringIO()
+    for page in (RichPage(target), PlainPage(stream)):
+        check_text.render(found, demo_map(gaps=(*GAPS, odd)), page, elsewhere=2)
+        check_text.render_lines(found, page)
+        check_text.render([], empty_map(*CASCADE), page)
+    assert stream.getvalue().splitlines() == [line.rstrip() for line in printed(target).splitlines()]
+
+
+def test_colour_that_is_asked_for_goes_into_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert isinstance(make_page(no_color=False), PlainPage)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(make_page(no_color=False), RichPage)

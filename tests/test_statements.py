@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline_guard.cache import Cache
+from pipeline_guard.facts.store import FactStore
 from pipeline_guard.ratchet.matching import Stage, pair
 from pipeline_guard.statements import Statement, Statements
 
@@ -139,3 +142,49 @@ def test_a_weaker_sign_takes_only_what_a_stronger_one_left(
     strong = pair(old, new, [exact])
     assert found.pairs[: len(strong.pairs)] == strong.pairs
     assert not {o[0] for o in found.gone} & {n[0] for n in found.new}
+
+
+FUNCTIONS = '''\
+import x
+if ready:
+    @route("/a")
+    async def handler(
+        a,
+    ):
+        """Two
+lines of text"""
+        def inner(): return send(a); more(a)
+        if a: cancel(); send(1)
+        else:
+            send("é"); send(2)
+        return lambda: send(
+            3)
+class A:
+\tdef f(self):
+\t\ttry:
+\t\t\tself.g()
+\t\texcept E: send(4)
+after(); last()
+'''
+
+
+def test_a_function_parsed_alone_holds_the_statements_that_it_has_in_its_file(tmp_path: Path) -> None:
+    data = FUNCTIONS.encode()
+    cache = Cache(tmp_path)
+    FactStore(cache).facts(data)
+    for line in range(1, FUNCTIONS.count("\n") + 2):
+        for column in (1, 5, 9, 18, 30):
+            # Each asked of its own, so that no place is answered by a tree that another one had parsed.
+            alone = Statements(lambda _path: data, cache).at("a.py", line, column)
+            assert alone == Statements(lambda _path: data).at("a.py", line, column), (line, column)
+
+
+@pytest.mark.parametrize("code", ["def f():\n    return t'{x}' \n", "# coding: latin-1\ndef f():\n    send('\xe9')\n"])
+def test_a_function_that_is_not_read_alone_is_found_all_the_same(code: str, tmp_path: Path) -> None:
+    data = code.encode("latin-1")
+    cache = Cache(tmp_path)
+    FactStore(cache).facts(data)
+    line = code.count("\n")
+    assert Statements(lambda _path: data, cache).at("a.py", line, 5) == Statements(lambda _path: data).at(
+        "a.py", line, 5
+    )

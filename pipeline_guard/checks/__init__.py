@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from pipeline_guard.checks import (
     audio,
@@ -22,7 +22,7 @@ from pipeline_guard.checks.report import Draft, Reporter
 from pipeline_guard.config import Config
 from pipeline_guard.findings import Finding
 from pipeline_guard.pipeline.model import Lane, PipelineMap
-from pipeline_guard.rulebook import Rule, load_rules
+from pipeline_guard.rulebook import RulesById
 from pipeline_guard.statements import Statements, read_below
 
 LaneCheck = Callable[[Lane], Iterator[Draft]]
@@ -44,15 +44,13 @@ def run_checks(
     pipeline_map: PipelineMap,
     config: Config,
     statements: Statements | None = None,
-    rulebook: Sequence[Rule] | None = None,
 ) -> list[Finding]:
     """Return the findings of the selected rules, each once, ordered by place.
 
     Lanes of other services than OpenAI Realtime are shown in the map and never judged.  What a suppression covers stays
-    in the list, marked as such.  ``statements`` are those of the files below the map's root where none are given, and
-    ``rulebook`` is every rule.
+    in the list, marked as such.  ``statements`` are those of the files below the map's root where none are given.
     """
-    rules = {rule.id: rule for rule in rulebook or load_rules()}
+    rules = RulesById()
     statements = statements or Statements(read_below(pipeline_map.root))
     reporter = Reporter(pipeline_map, config, rules, statements)
     for rule_id, check in LANE_CHECKS.items():

@@ -12,7 +12,7 @@ import msgspec
 from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config, SeverityName
 from pipeline_guard.findings import Finding, Fix
-from pipeline_guard.fix_kinds import FIX_KINDS
+from pipeline_guard.fix_kinds import FIX_KINDS, first_to_do
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
 from pipeline_guard.statements import Statements
@@ -21,7 +21,8 @@ from pipeline_guard.statements import Statements
 class Draft(NamedTuple):
     """A finding before severity and fingerprint: where, what, and the way that leads there.
 
-    ``severity`` goes before the rule's own, where one rule finds graver and lesser things.
+    ``severity`` goes before the rule's own, where one rule finds graver and lesser things; so does ``by_hand``, where
+    ``fix`` would mend only some of what a rule finds.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Draft(NamedTuple):
     confidence: Confidence = "high"
     downgrade: bool = False
     severity: SeverityName | None = None
+    by_hand: bool = False
 
 
 def at_site(site: Site, message: str, *, downgrade: bool = False) -> Draft:
@@ -93,7 +95,7 @@ class Reporter:
             lane=lane.name if lane is not None else "",
             statement=statement.key,
             code=statement.code,
-            fix=_fix(self.rules[rule_id]),
+            fix=None if draft.by_hand else _fix(self.rules[rule_id], lane),
         )
 
     def findings(self) -> list[Finding]:
@@ -103,10 +105,12 @@ class Reporter:
         return [msgspec.structs.replace(finding, fingerprint=fingerprint(finding, seen)) for finding in found]
 
 
-def _fix(rule: Rule) -> Fix | None:
+def _fix(rule: Rule, lane: Lane | None) -> Fix | None:
     """Return what the codemod would do about a rule's finding, None where it leaves that to a person."""
     kind = FIX_KINDS.get(rule.id)
-    return Fix(kind, rule.fix_safety) if kind is not None and rule.fix_safety != "manual" else None
+    if kind is None or rule.fix_safety == "manual":
+        return None
+    return Fix(kind, rule.fix_safety, first_to_do(rule.id, lane) if lane is not None else "")
 
 
 def fingerprint(finding: Finding, seen: dict[str, int]) -> str:

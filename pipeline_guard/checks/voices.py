@@ -51,7 +51,8 @@ def twiml_voice(lane: Lane) -> Iterator[Draft]:
                 f"{verb} speaks after the stream has closed: the call ends in another voice than the session's. "
                 "Let the session say goodbye before it hangs up."
             )
-        yield at_site(site, message, downgrade=site.beside == "after")
+        # When the session has to say it instead, only a person can know.
+        yield at_site(site, message, downgrade=site.beside == "after")._replace(by_hand=site.beside != "before")
 
 
 def greeting_outside_trigger(lane: Lane) -> Iterator[Draft]:

@@ -185,23 +185,24 @@ class Show(NamedTuple):
 
 def _print_text(show: Show, *, quiet: bool, no_color: bool) -> None:
     from pipeline_guard.reports import check_text
-    from pipeline_guard.reports.terminal import clean, make_console
+    from pipeline_guard.reports.page import make_page
+    from pipeline_guard.reports.terminal import clean
 
-    console = make_console(no_color=no_color)
+    page = make_page(no_color=no_color)
     if quiet:
-        check_text.render_lines(show.findings, console)
+        check_text.render_lines(show.findings, page)
     else:
         check_text.render(
             show.findings,
             show.pipeline_map,
-            console,
+            page,
             group_by=show.group_by,
             elsewhere=show.elsewhere,
             full=show.full,
             compared=show.compared,
         )
         if Path(show.pipeline_map.root).resolve() != Path.cwd():
-            console.print(f"Paths count from {clean(show.pipeline_map.root)}", soft_wrap=True)
+            page.line(f"Paths count from {clean(show.pipeline_map.root)}", fold=False)
 
 
 def _text(show: Show, *, quiet: bool) -> str:

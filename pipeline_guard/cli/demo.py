@@ -25,6 +25,7 @@ def command(no_color: bool) -> int:
     from pipeline_guard.cli.target import Target
     from pipeline_guard.config import Config
     from pipeline_guard.reports import check_text
+    from pipeline_guard.reports.page import RichPage
     from pipeline_guard.reports.terminal import make_console
 
     console = make_console(no_color=no_color)
@@ -34,7 +35,7 @@ def command(no_color: bool) -> int:
     _headline("$ pipeline-guard map leaky_backend", no_color)
     show_map(pipeline_map, "text", no_color=no_color)
     _headline("$ pipeline-guard check leaky_backend", no_color)
-    check_text.render(find_problems(pipeline_map, config), pipeline_map, console, group_by="file")
+    check_text.render(find_problems(pipeline_map, config), pipeline_map, RichPage(console), group_by="file")
     console.print()
     console.print(Text(f"The backend is in {BACKEND}"), soft_wrap=True)
     console.print(Text("Your turn: pipeline-guard check path/to/your/backend"))

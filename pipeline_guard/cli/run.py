@@ -110,12 +110,11 @@ def find_problems(pipeline_map: PipelineMap, config: Config, *, use_cache: bool 
     if not use_cache:
         return run_checks(pipeline_map, config)
     from pipeline_guard.cache import open_cache
-    from pipeline_guard.rulebook import known_rules
     from pipeline_guard.statements import Statements, read_below
 
     cache = open_cache(Path(pipeline_map.root))
     statements = Statements(read_below(pipeline_map.root), cache)
-    findings = run_checks(pipeline_map, config, statements, known_rules(cache))
+    findings = run_checks(pipeline_map, config, statements)
     statements.keep()
     return findings
 

@@ -102,8 +102,10 @@ def extract(data: bytes) -> ir.ModuleFacts:
     Raises Unreadable with reason "encoding", "syntax" or "recursion".  The code is parsed, never executed.
     """
     with _readable():
-        tree = _parsed(data)
-        return lower_module(tree, Columns("" if data.isascii() else decode(data)))
+        tree, newer = _parsed(data)
+        facts = lower_module(tree, Columns("" if data.isascii() else decode(data)))
+        facts.newer = newer
+        return facts
 
 
 def check_syntax(data: bytes) -> None:
@@ -123,16 +125,17 @@ def _readable() -> Iterator[None]:
         raise Unreadable("recursion", "nests too deeply to be parsed") from None
 
 
-def _parsed(data: bytes) -> ast.Module:
+def _parsed(data: bytes) -> tuple[ast.Module, bool]:
+    """Return the tree of a file, and whether the running Python cannot parse it."""
     source: bytes | str = data
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:64] or not data.isascii():
         source = decode(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return ast.parse(source)
+            return ast.parse(source), False
         except SyntaxError as error:
-            return _newer(decode(data) if isinstance(source, bytes) else source, error)
+            return _newer(decode(data) if isinstance(source, bytes) else source, error), True
 
 
 def _newer(source: str, why: SyntaxError) -> ast.Module:

@@ -273,11 +273,15 @@ class Class(msgspec.Struct, array_like=True, gc=False):
 
 
 class ModuleFacts(msgspec.Struct, array_like=True, gc=False):
-    """Everything the later steps know of one file."""
+    """Everything the later steps know of one file.
+
+    ``truncated``: an expression was too deep to follow; ``newer``: the running Python cannot parse it, this tool can.
+    """
 
     functions: list[Function]
     classes: list[Class]
     truncated: bool
+    newer: bool = False
 
 
 def children(node: Expr) -> list[Expr]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import tokenize
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline_guard.facts.extract import Unreadable, decode
 from pipeline_guard.facts.hints import NAME, may_hold_remarks
@@ -41,8 +42,7 @@ def remarks_in(path: str, data: bytes) -> list[Remark]:
         return []
 
 
-@dataclass
-class _Comment:
+class _Comment(msgspec.Struct):
     """A comment whose lines of code are still being looked for."""
 
     line: int

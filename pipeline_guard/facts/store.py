@@ -25,6 +25,44 @@ _decode_refused = msgspec.msgpack.Decoder(_Refused).decode
 _READ, _REFUSED = b"+", b"-"
 
 
+class _Function(msgspec.Struct, array_like=True):
+    """The beginning of ir.Function: what follows is not decoded."""
+
+    name: str
+    qualname: msgspec.Raw
+    line: int
+    end_line: int
+
+
+class _Outline(msgspec.Struct, array_like=True):
+    """ir.ModuleFacts as far as the places of functions go."""
+
+    functions: list[_Function]
+    classes: msgspec.Raw
+    truncated: bool
+    newer: bool
+
+
+_decode_outline = msgspec.msgpack.Decoder(_Outline).decode
+
+
+def known_functions(cache: Cache, data: bytes) -> list[tuple[int, int]]:
+    """Return the first line (that of its ``def``) and the last of every function of a file whose facts are known.
+
+    There are none for a file that the running Python cannot parse as it stands.
+    """
+    stored = cache.get(_FACTS, content_key(code_version(), data))
+    if stored is None or stored[:1] != _READ:
+        return []
+    try:
+        outline = _decode_outline(stored[1:])
+    except msgspec.DecodeError:
+        return []  # written by something else than this tool
+    if outline.newer:
+        return []
+    return [(each.line, each.end_line) for each in outline.functions[1:] if each.name != "<lambda>"]
+
+
 class FactStore:
     """Answers what :func:`extract` and :func:`check_syntax` would, with the help of a cache if there is one."""
 
@@ -49,23 +87,24 @@ class FactStore:
         return self.cache is not None and self.cache.has(_FACTS, content_key(self._version, data))
 
     def read(self, data: bytes) -> None:
-        """Keep the facts of a file until they are asked for."""
+        """Hold the facts of a file until they are asked for."""
         try:
             self._ready[data] = self._facts(data)
         except Unreadable as error:
             self._ready[data] = error
 
     def entry(self, data: bytes) -> bytes:
-        """Return what a file holds as :meth:`take` takes it in another process."""
+        """Keep what a file holds, and return it as :meth:`take` takes it in another process."""
         try:
-            return _READ + encode_facts(extract(data))
+            entry = _READ + encode_facts(extract(data))
         except Unreadable as error:
-            return _refused(error)
-
-    def take(self, data: bytes, entry: bytes) -> None:
-        """Keep what another process read until it is asked for."""
+            entry = _refused(error)
         if self.cache is not None:
             self.cache.put(_FACTS, content_key(self._version, data), entry)
+        return entry
+
+    def take(self, data: bytes, entry: bytes) -> None:
+        """Hold what another process read until it is asked for."""
         self._ready[data] = decode_facts(entry[1:]) if entry[:1] == _READ else _unreadable(entry)
 
     def _facts(self, data: bytes) -> ir.ModuleFacts:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from pipeline_guard.findings import Finding
+from pipeline_guard.fix_kinds import has_one_path
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, Operation, Reroute, Substitute, Unit
 from pipeline_guard.fixes.needed import need
 from pipeline_guard.fixes.new_queue import PIPELINE_LOG
@@ -68,9 +69,7 @@ def pipeline_map(program: Program, finding: Finding) -> Iterator[Unit]:
 
 def _refuse_untruth(lane: Lane) -> None:
     """Raise where the code has no single path with a queue yet: a map or a log line that says so would be a lie."""
-    first = next((each for each in lane.senders if each.canonical), None)
-    rivals = [each for each in lane.senders if not each.canonical and (each.rival or each.takes_frames)]
-    if first is None or first.queue is None or rivals:
+    if not has_one_path(lane):
         raise CannotRewrite(
             "the code has no single path with a queue yet, so this would not be true", "fix the audio first"
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from pipeline_guard.findings import Finding
+from pipeline_guard.fix_kinds import greets
 from pipeline_guard.fixes import comments
 from pipeline_guard.fixes.bodies import refuse_unless_empty_is_fine
 from pipeline_guard.fixes.edits import CannotRewrite, Insert, NoOpBody, NoOpCall, Operation, Substitute, Unit
@@ -14,7 +15,7 @@ from pipeline_guard.fixes.producers import without_producers
 from pipeline_guard.fixes.program import Program
 from pipeline_guard.fixes.scope import functions_around
 from pipeline_guard.fixes.tree import FunctionNode, Tree, first_line
-from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Site
+from pipeline_guard.pipeline.model import Site
 
 _DEAD = ("nothing calls", "nothing makes", "nothing loads", "switched off", "never assigned")
 _BY_HAND_DEAD = "delete the branch together with the setting"
@@ -115,7 +116,7 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
     else:
         operation, words = _written(tree, site)
     lane = program.lanes.get(finding.lane)
-    if lane is None or not any(_greets(each) for each in lane.sites):
+    if lane is None or not greets(lane):
         raise CannotRewrite(
             f"nothing else greets, and the caller would be met by silence{f' instead of {words}' if words else ''}",
             'await trigger_response("GREETING"), with the words in its instructions, when the session is ready; then '
@@ -124,10 +125,6 @@ def twiml_voice(program: Program, finding: Finding) -> Iterator[Unit]:
     said = f": {words}" if words else ""
     why = f"the stream opens at once; the caller no longer hears Twilio's voice first{said}"
     yield Unit((operation,), finding.rule, "unsafe", why, (finding.fingerprint,))
-
-
-def _greets(site: Site) -> bool:
-    return site.kind == "response_create" and site.trigger == "greeting" and site.context not in QUIET_CONTEXTS
 
 
 def _is_verb(call: ast.Call) -> bool:

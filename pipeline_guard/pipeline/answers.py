@@ -6,7 +6,8 @@ None of it is a site of a lane or a finding: a baseline records it, so that it d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.apart import known_at, written
@@ -152,13 +153,13 @@ class AnswerReader:
             if any(sink.provider == "openai" for sink in hop.sinks):
                 judged.add((hop.func, hop.line, hop.column))
             elif hop.sink is not None:
-                sinks.append(replace(hop.sink, kind=ANSWER, note="response.create"))
+                sinks.append(msgspec.structs.replace(hop.sink, kind=ANSWER, note="response.create"))
         if not sinks:
             return ()
         found = Chains(self.graph, self.reach, self.queues, self.vocabulary, set()).build(sinks)
         hops = [hop for hop in found if (hop.func, hop.line, hop.column) not in judged]
         self._wake(hops)
-        reach = replace(self.reach, contexts={}, _opened=set(), _by_func={}, _sorted=0)
+        reach = msgspec.structs.replace(self.reach, contexts={}, _opened=set(), _by_func={}, _sorted=0)
         reach.spread()
         evidence = Evidence(self.graph, reach)
         running: dict[Func, list[Hop]] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.calls import CallGraph
@@ -14,18 +15,17 @@ from pipeline_guard.program.trees import last_name, walk
 _MUTATORS = frozenset({"add", "append", "set", "clear", "discard", "remove", "pop", "update", "extend", "put_nowait"})
 
 
-@dataclass
-class Known:
+class Known(msgspec.Struct):
     """What holds where an operation runs, by the text of what is tested.
 
     ``truths`` are plain tests, ``among`` the constants that something is one of, ``besides`` those that it is not.
     ``names`` are all names that the conditions read.
     """
 
-    truths: dict[str, bool] = field(default_factory=dict)
-    among: dict[str, frozenset[object]] = field(default_factory=dict)
-    besides: dict[str, frozenset[object]] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
+    truths: dict[str, bool] = msgspec.field(default_factory=dict)
+    among: dict[str, frozenset[object]] = msgspec.field(default_factory=dict)
+    besides: dict[str, frozenset[object]] = msgspec.field(default_factory=dict)
+    names: set[str] = msgspec.field(default_factory=set)
 
     def contradicts(self, other: Known) -> bool:
         """Say whether both cannot hold at once."""

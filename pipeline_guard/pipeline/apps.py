@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_guard.config import App, Config, ConfigError, Contract
 from pipeline_guard.program.code import Func
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+
+def _specs(apps: Sequence[App]) -> list[tuple[App, GitIgnoreSpec]]:
+    from pathspec import GitIgnoreSpec  # few projects declare apps, and loading it takes as long as a small file does
+
+    return [(app, GitIgnoreSpec.from_lines(app.paths)) for app in apps]
 
 
 class Apps:
     """Answers by the relative path of a file; code that no app claims is shared by all of them."""
 
     def __init__(self, config: Config, root: Path) -> None:
-        from pathspec import GitIgnoreSpec
-
         self.declared = config.apps
         self.common = config.contract
         self._source = config.source
         prefix = config.prefix_of(root)
         self._prefix = f"{prefix}/" if prefix else ""
-        self._specs = [(app, GitIgnoreSpec.from_lines(app.paths)) for app in config.apps]
+        self._specs = _specs(config.apps) if config.apps else []
         self._known: dict[str, App | None] = {}
 
     def of_path(self, rel: str) -> App | None:

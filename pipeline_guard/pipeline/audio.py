@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.chains import Chains
@@ -20,8 +21,7 @@ _STARTS = ("task", "thread", "executor", "timer", "call", "callback")
 _SPAWNS = ("task", "thread", "executor", "timer", "callback", "register")
 
 
-@dataclass
-class AudioSender:
+class AudioSender(msgspec.Struct):
     """A function at which caller audio enters the way to Realtime."""
 
     func: Func
@@ -29,10 +29,10 @@ class AudioSender:
     queue: QueueKey | None = None
     loop: bool = False
     takes_frames: bool = False
-    starts: list[Edge] = field(default_factory=list)
-    restarts: list[Edge] = field(default_factory=list)
+    starts: list[Edge] = msgspec.field(default_factory=list)
+    restarts: list[Edge] = msgspec.field(default_factory=list)
     entries: frozenset[Func] = frozenset()
-    below: dict[Func, list[Hop]] = field(default_factory=dict)
+    below: dict[Func, list[Hop]] = msgspec.field(default_factory=dict)
 
     def sends(self, shared: set[Func]) -> list[Hop]:
         """Return the hops at which audio leaves this sender's own code: its sends, and its calls into shared code."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -30,15 +29,14 @@ _CORE = frozenset({"audio_send", "response_create"})
 _DURING = frozenset({"live", "unknown", "startup"})
 
 
-@dataclass
-class _Home:
+class _Home(msgspec.Struct):
     """A lane of Realtime: its functions with all that leads to them, its files, what holds for each of its sends."""
 
     lane: Lane
     above: Above
     files: set[str]
     modes: list[dict[str, bool]]
-    sites: list[Site] = field(default_factory=list)
+    sites: list[Site] = msgspec.field(default_factory=list)
 
 
 class Beside:

@@ -55,7 +55,9 @@ def analyse(
     may_be_unjudged = to_judge and unjudged.is_large(files)
     if cache is None and not may_be_unjudged:
         return analyse_sources(root, files, read_sources(files, progress), config, progress, documents)
-    look, what = (unjudged.look_for_sessions(config), b"sessions") if may_be_unjudged else (_look_for_nothing, b"")
+    look, what = (
+        (unjudged.look_for_sessions(config, cache), b"sessions") if may_be_unjudged else (_look_for_nothing, b"")
+    )
     key = tree_key(root, config, what) if cache is not None else ""
     contents = Contents(files, documents, cache, key, look, progress)
     if may_be_unjudged and not unjudged.may_hold_sessions(contents):

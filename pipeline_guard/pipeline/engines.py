@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.engine_vocabulary import Engine
 from pipeline_guard.facts import ir
@@ -49,16 +50,15 @@ class Run(NamedTuple):
     confidence: Confidence
 
 
-@dataclass
-class EngineFinder:
+class EngineFinder(msgspec.Struct):
     """Collects the sinks of kinds "stt" and "tts"."""
 
     graph: CallGraph
     vocabulary: Vocabulary
     transports: Transports
-    _objects: dict[Module, list[Engine]] = field(default_factory=dict)
-    _wrappers: set[Func] = field(default_factory=set)
-    _telling: dict[Module, set[str]] = field(default_factory=dict)
+    _objects: dict[Module, list[Engine]] = msgspec.field(default_factory=dict)
+    _wrappers: set[Func] = msgspec.field(default_factory=set)
+    _telling: dict[Module, set[str]] = msgspec.field(default_factory=dict)
 
     def run(self) -> list[Sink]:
         """Return every call that runs an engine, each once, in the order of files and lines."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from pipeline_guard.pipeline.model import Confidence
 from pipeline_guard.pipeline.primitives import Sink
@@ -11,8 +12,7 @@ from pipeline_guard.program.calls import Edge
 from pipeline_guard.program.code import Func
 
 
-@dataclass(frozen=True)
-class Hop:
+class Hop(msgspec.Struct, frozen=True):
     """A site on the way of one kind of sink: a primitive, or a call that leads to one.
 
     ``edge`` is the call-graph edge of a call, ``also`` what else that call may lead to (a virtual call, a conditional
@@ -71,7 +71,7 @@ class Walk:
         others = tuple(callee for callee in hop.callees if callee not in old.callees)
         if fresh or others:
             also = (*old.also, *others) if old.edge is not None else ()
-            self.hops[index] = replace(old, sinks=(*old.sinks, *fresh), also=also)
+            self.hops[index] = msgspec.structs.replace(old, sinks=(*old.sinks, *fresh), also=also)
         return bool(fresh)
 
     def pass_on(self, func: Func, op: int, sinks: tuple[Sink, ...]) -> None:

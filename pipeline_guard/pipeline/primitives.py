@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
@@ -10,8 +10,7 @@ from pipeline_guard.program.code import Func
 from pipeline_guard.program.values import Value
 
 
-@dataclass(frozen=True)
-class Sink:
+class Sink(msgspec.Struct, frozen=True):
     """A primitive: ``call`` in ``func`` hands over an event of ``kind``.
 
     ``payload`` is the event (or the settings, for an SDK call), ``argument`` the expression that it is handed over as;

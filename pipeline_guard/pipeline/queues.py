@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.calls import CallGraph
@@ -20,8 +20,7 @@ _BUFFERS = ("builtins.bytearray()", "builtins.list()")
 QueueKey = tuple[str, int]
 
 
-@dataclass(frozen=True)
-class QueueOp:
+class QueueOp(msgspec.Struct, frozen=True):
     """One put into or get out of a queue."""
 
     func: Func
@@ -30,15 +29,14 @@ class QueueOp:
     argument: ir.Expr | None
 
 
-@dataclass
-class QueueInfo:
+class QueueInfo(msgspec.Struct):
     """A queue by where it is created; ``name`` is what the code calls it."""
 
     func: Func
     op: int
     call: ir.Call
     type: str
-    names: set[str] = field(default_factory=set)
+    names: set[str] = msgspec.field(default_factory=set)
 
 
 class QueueIndex:

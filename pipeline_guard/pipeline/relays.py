@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.events import EventReader, Typed
@@ -20,8 +21,7 @@ MAX_RELAY_DEPTH = 6
 Arguments = dict[str, Thunk]
 
 
-@dataclass(frozen=True)
-class Relay:
+class Relay(msgspec.Struct, frozen=True):
     """A function that hands on what it is given: ``evaluate`` reads the payload for given arguments."""
 
     func: Func

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.events import field_values, has_field
@@ -42,8 +43,7 @@ _MINTING = frozenset({"post", "request"})
 _SPAN = 60
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """A place that decides about automatic responses.
 
     ``sink`` is the sending call, when this place is one; ``used_by`` the update that sends settings written down here.
@@ -109,7 +109,7 @@ class SessionReader:
         config = self._config(sink.func, sink.op, first, sink.call.end_line, value, sink)
         single = any(self._calls_one_tool(session) for session in sessions)
         idle = next((ms for session in sessions if (ms := self._idle_timeout(session)) is not None), None)
-        yield replace(config, partial=partial, text_only=silent, one_tool=single, idle_timeout=idle)
+        yield msgspec.structs.replace(config, partial=partial, text_only=silent, one_tool=single, idle_timeout=idle)
         if not partial:
             yield from self._elsewhere(sink, sessions)
 
@@ -126,7 +126,7 @@ class SessionReader:
             for func, line in apart or whole[:1] or inner:
                 last = max([line, *(n for f, n in inner if f is func and line <= n <= line + _SPAN)])
                 if not self._is_covered(func.module.rel, line):
-                    yield replace(
+                    yield msgspec.structs.replace(
                         self._config(func, None, line, last, self._decides(session), None, note), used_by=sink
                     )
 

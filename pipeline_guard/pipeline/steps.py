@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pipeline_guard import leaving
 from pipeline_guard.facts.remarks import read_remarks
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
@@ -56,7 +57,7 @@ def run(reading: Reading, store: FactStore, on_load: OnLoad | None = None) -> Pi
 
 def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> PipelineMap:
     root, files, sources, config, progress, documents = reading
-    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary")
+    vocabulary = load_vocabulary(config, rules_dir() / "vocabulary", store.cache)
     loader = Loader(files, sources, vocabulary, store, progress, package_of(root.resolve()))
     program = loader.load()
     if on_load is not None:
@@ -71,6 +72,7 @@ def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> Pipe
     evaluator = Evaluator(program)
     graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events)
     graph.build()
+    leaving.keep(graph)
     queues = QueueIndex(graph, evaluator)
     queues.build()
     finder = SinkFinder(graph, vocabulary, queues)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.queues import QueueIndex
@@ -16,8 +17,7 @@ from pipeline_guard.program.values import Frame, Instance
 from pipeline_guard.vocabulary import Vocabulary
 
 
-@dataclass
-class TranscriptReader:
+class TranscriptReader(msgspec.Struct):
     """Answers what a walk along a text asks of the program.
 
     ``leading`` are the functions whose calls lead to a send to Realtime, ``sends`` the identities of calls that send.
@@ -30,7 +30,7 @@ class TranscriptReader:
     leading: frozenset[Func]
     sends: frozenset[int]
     transports: Transports
-    _shared: dict[Class, bool] = field(default_factory=dict)
+    _shared: dict[Class, bool] = msgspec.field(default_factory=dict)
 
     def attribute_readers(self, owner: Class, name: str) -> Iterator[tuple[Func, int]]:
         """Yield the operations that read an attribute of a class: in the class, and where its file is imported."""

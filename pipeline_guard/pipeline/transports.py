@@ -89,7 +89,7 @@ class Transports:
     def address_given(self, call: ir.Call, name: str) -> ir.Expr | None:
         """Return the argument that holds the address, for a call that opens a socket by this name."""
         for socket in self.vocabulary.sockets:
-            if any(f"{name}()" in pattern.pattern.replace("\\", "") for pattern in socket.paths):
+            if any(f"{name}()" in pattern.glob for pattern in socket.paths):
                 return _address_node(call, socket)
         return call.args[0] if call.args else None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.chains import Chains
@@ -32,8 +33,7 @@ _HTTP = re.compile(r"@(?!\w*sock)[\w.]*\.(post|get|put|patch|delete|route|api_ro
 _WEAK = frozenset({"text_input", "user_turn", "server_event", "other"})
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """Why a response is created.  ``here`` says that the place itself shows it, not only a place above or below."""
 
     name: str
@@ -128,7 +128,7 @@ class TriggerReader:
         ]
         found = next((sign for sign in signs if sign is not None), None)
         if found is not None and event is not None:
-            found = replace(found, event=event.event)
+            found = msgspec.structs.replace(found, event=event.event)
         entry = self.reach.entry_of(func)
         if entry is not None and _HTTP.match(entry.note) and (found is None or not _is_strong(found)):
             return Cause("operator_http", True, entry.note)

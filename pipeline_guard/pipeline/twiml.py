@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
@@ -25,8 +26,7 @@ _RECEIVERS = ("response", "resp", "twiml", "gather", "vr")
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log", "print"})
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(msgspec.Struct, frozen=True):
     """A TwiML verb in the code.
 
     ``beside`` is the line of a ``<Stream>`` that the same document opens, ``first`` whether the verb comes before it;
@@ -48,8 +48,7 @@ class Verb:
     listens: bool = False
 
 
-@dataclass
-class _Stream:
+class _Stream(msgspec.Struct):
     """A ``<Stream>`` in a function: the operation, its line, and the object or text it is written to.
 
     ``whole`` says that the text is a document of its own.

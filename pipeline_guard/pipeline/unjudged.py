@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.hints import may_hold_remarks
@@ -22,7 +23,7 @@ def is_large(files: Sequence[SourceFile]) -> bool:
     return sum(file.stamp[0] for file in files if file.stamp is not None) > signs.LARGE
 
 
-def look_for_sessions(config: Config) -> Callable[[str, bytes], int]:
+def look_for_sessions(config: Config, cache: Cache | None) -> Callable[[str, bytes], int]:
     """Return what says of the bytes of a file whether they may touch a session, and whether they speak to this tool."""
     looks: list[Callable[[bytes], bool]] = []
 
@@ -32,7 +33,7 @@ def look_for_sessions(config: Config) -> Callable[[str, bytes], int]:
             from pipeline_guard.rulebook import rules_dir
             from pipeline_guard.vocabulary import load
 
-            looks.append(signs.Signs(load(config, rules_dir() / "vocabulary")).are_in)
+            looks.append(signs.Signs(load(config, rules_dir() / "vocabulary", cache)).are_in)
         shown = SIGN if looks[0](data) and not _is_test(rel, data) else 0
         return shown | (REMARK if may_hold_remarks(data) else 0)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
@@ -37,8 +38,7 @@ _SORTED_AT_ONCE = frozenset({"send_task", *JOB_METHODS})
 _RUNS = frozenset({"_run", "_main_task", "_recognize_impl", "_synthesize"})
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """One way control gets from ``caller`` to ``callee``.
 
     ``kind``: "call", "task", "thread", "executor", "timer", "callback" (handed to a library), "register" (handed to a

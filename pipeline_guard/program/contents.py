@@ -15,7 +15,8 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline_guard.cache import Cache
-from pipeline_guard.discovery import DOCUMENT_SUFFIXES, SourceFile, Stamp
+from pipeline_guard.discovery import SourceFile, Stamp
+from pipeline_guard.folders import DOCUMENT_SUFFIXES
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import halves
 from pipeline_guard.program.sources import Sources, read_source

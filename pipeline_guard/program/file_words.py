@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 # What a word is made of; everything else, bytes above ASCII too, stands between words.
 _IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
 _TO_WORDS = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
 _TO_NAMES = _TO_WORDS.replace(b".", b" ")
+_FEW = 16
 _RUN = re.compile(rb"[A-Za-z0-9_.]+")
 
 
@@ -69,9 +70,14 @@ class FileWords:
                 return True
         return any(run in words and text in self._data[rel] for run, text in wanted.texts)
 
-    def held(self, rel: str, wanted: Needles) -> list[bytes]:
-        """Return those of the byte strings that a file holds."""
+    def names_among(self, rel: str, wanted: frozenset[bytes]) -> Collection[bytes]:
+        """Return those of some names that a file holds."""
         words = self._words[rel]
-        found = [word for word in wanted.words if word in words]
-        found += [text for run, text in wanted.texts if run in words and text in self._data[rel]]
-        return found
+        # Looking for a few is faster than taking the words apart, and most files hold none.
+        if len(wanted) <= _FEW and not any(name in words for name in wanted):
+            return ()
+        return wanted.intersection(names_of(words))
+
+    def names(self, rel: str) -> list[bytes]:
+        """Return the names that a file holds, some of them more than once."""
+        return names_of(self._words[rel])

@@ -18,6 +18,7 @@ from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
+from pipeline_guard.program.namers import Defined, Namer
 from pipeline_guard.program.places import is_test_file
 from pipeline_guard.program.sources import Sources
 from pipeline_guard.program.trees import walk
@@ -55,6 +56,7 @@ class Loader:
         self._data = sources.data
         self._seed_set: set[str] = set()
         self._tests: set[str] = set()
+        self._namers: dict[str, Namer] = {}
         self._marks: dict[str, list[int]] = {}
         self.asked = Asked()
         self.mounting = Mounting(self._data, self._tests, self.asked)
@@ -173,20 +175,26 @@ class Loader:
         """Return the files not yet loaded that call or import one of the given names."""
         hot = self.hot
         found: list[str] = []
-        wanted, stems = needles(words), needles(sorted(hot.stems))
+        wanted = frozenset(words)
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            held = file_words.held(rel, wanted) if b"import" in data else []
+            held = file_words.names_among(rel, wanted) if b"import" in data else ()
             if not held:
                 continue
             if is_test_file(rel, data):
                 self._tests.add(rel)
                 continue
             called = any(b".%s(" % word in data for word in held if word.decode() in hot.telltale)
-            if called or file_words.holds(rel, stems):
+            if called or self._namer(rel, file_words).uses_any(hot.defined):
                 found.append(rel)
+                self._namers.pop(rel, None)  # nobody asks again
         return found
+
+    def _namer(self, rel: str, file_words: FileWords) -> Namer:
+        if rel not in self._namers:
+            self._namers[rel] = Namer(self._data[rel], file_words.names(rel))
+        return self._namers[rel]
 
 
 class HotNames:
@@ -208,7 +216,7 @@ class HotNames:
         self._sends = vocabulary.send_methods
         self._near_engine: dict[Module, frozenset[str]] = {}
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
-        self._stems: set[bytes] = set()
+        self._defined: dict[bytes, set[bytes]] = {}  # by the names of the modules that define something hot
         self._functions: set[Func] = set()
         self._plain: set[Func] = set()  # functions that hold no sink themselves: only what they call can make them hot
         self._homes: set[Module] = set()
@@ -225,7 +233,12 @@ class HotNames:
     @property
     def stems(self) -> set[bytes]:
         """The names of the modules that define something hot."""
-        return self._stems
+        return set(self._defined)
+
+    @property
+    def defined(self) -> Defined:
+        """By the names of the modules, the hot names that they define."""
+        return self._defined
 
     def learn(self, modules: list[Module]) -> None:
         """Take in what the loaded modules define, up through their callers."""
@@ -247,15 +260,13 @@ class HotNames:
             if op.kind == "assign" and op.value is not None and self._holds_event(op.value):
                 for target in op.targets:
                     if type(target) is ir.Name:
-                        self._learn_name(target.id)
+                        self._learn_name(target.id, module)
                         self._homes.add(module)
         for cls in module.classes:
             parts = [part for field in cls.ir.fields for part in (field.value, field.annotation) if part is not None]
             if any(self._holds_event(part) for part in parts):
-                self._learn_name(cls.name)
+                self._learn_name(cls.name, module)
                 self._homes.add(module)
-        if module in self._homes:
-            self._stems.add(_stem(module.rel).encode())
 
     def _holds_event(self, node: ir.Expr) -> bool:
         for current in walk(node):
@@ -276,15 +287,16 @@ class HotNames:
         if parent is not None and parent not in self._functions:
             self._add(parent)  # whoever hands the lambda on, or registers the handler, leads there
         if func.name != "<lambda>" and not (func.name.startswith("__") and func.name.endswith("__")):
-            self._learn_name(func.name)
+            self._learn_name(func.name, func.module)
         cls = func.owner_class
         if cls is not None:
-            self._learn_name(cls.name)
+            self._learn_name(cls.name, func.module)
         self._homes.add(func.module)
-        self._stems.add(_stem(func.module.rel).encode())
+        self._defined.setdefault(_stem(func.module.rel).encode(), set())
 
-    def _learn_name(self, name: str) -> None:
+    def _learn_name(self, name: str, module: Module) -> None:
         self._names.add(name)
+        self._defined.setdefault(_stem(module.rel).encode(), set()).add(name.encode())
         if name not in GENERIC_METHODS and len(name) > 5:
             self.telltale.add(name)
 
@@ -361,8 +373,8 @@ class HotNames:
         if module in self._homes:
             return True
         return any(
-            (imp.module.rpartition(".")[2] or imp.attr or "").encode() in self._stems
-            or (imp.attr or "").encode() in self._stems
+            (imp.module.rpartition(".")[2] or imp.attr or "").encode() in self._defined
+            or (imp.attr or "").encode() in self._defined
             for function in module.functions
             for imp in function.ir.imports
         )

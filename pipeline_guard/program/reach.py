@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Context
@@ -37,8 +38,7 @@ _DURING = frozenset({"live", "main"})
 _CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An entry point: ``note`` says what makes it one, ``stream`` that it serves a WebSocket, not one request."""
 
     func: Func
@@ -48,8 +48,7 @@ class Entry:
     stream: bool = False
 
 
-@dataclass
-class Reachability:
+class Reachability(msgspec.Struct, dict=True):
     """For every reached function: its contexts, and for each context the edge by which it was first reached."""
 
     graph: CallGraph
@@ -57,10 +56,10 @@ class Reachability:
     vocabulary: Vocabulary
     is_loaded: Callable[[str], bool] = lambda _: True
     is_named: Callable[[str], bool] = lambda _: True
-    entries: list[Entry] = field(default_factory=list)
-    contexts: dict[Func, dict[Reached, Edge | Entry]] = field(default_factory=dict)
-    _opened: set[Func] = field(default_factory=set)
-    _by_func: dict[Func, Entry] = field(default_factory=dict)
+    entries: list[Entry] = msgspec.field(default_factory=list)
+    contexts: dict[Func, dict[Reached, Edge | Entry]] = msgspec.field(default_factory=dict)
+    _opened: set[Func] = msgspec.field(default_factory=set)
+    _by_func: dict[Func, Entry] = msgspec.field(default_factory=dict)
     _sorted: int = 0
 
     @cached_property

@@ -20,7 +20,7 @@ from pipeline_guard.ratchet.contract import losses
 from pipeline_guard.ratchet.matching import Pairing, Stage, pair
 from pipeline_guard.ratchet.record import ENGINE_KINDS, judged_lanes, marks
 from pipeline_guard.ratchet.state import Baseline, Known, Mark
-from pipeline_guard.rulebook import load_rules
+from pipeline_guard.rulebook import RulesById, load_rules
 from pipeline_guard.statements import Statements
 
 Watched = Pairing[Mark, tuple[Mark, Site]]
@@ -81,7 +81,7 @@ def compare(
     comparison = _compare(baseline, pipeline_map, findings, config, statements)
     if repository is None or not comparison.new or not config.is_selected(rollback.RULE):
         return comparison
-    reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
+    reporter = Reporter(pipeline_map, config, RulesById(), statements)
     for draft in rollback.rolled_back(repository, comparison.new, statements.read):
         reporter.add(rollback.RULE, draft, None)
     return comparison._replace(new=sorted([*reporter.findings(), *comparison.new], key=_by_place))
@@ -252,7 +252,7 @@ def _losses(
     statements: Statements,
 ) -> tuple[list[Finding], list[Finding]]:
     """Return the findings of PG904, and the new ones that are no mere consequence of them."""
-    reporter = Reporter(pipeline_map, config, {rule.id: rule for rule in load_rules()}, statements)
+    reporter = Reporter(pipeline_map, config, RulesById(), statements)
     unchanged = {(site.path, site.line) for old, (mark, site) in watched.pairs if _unchanged(old, mark)}
     told_by_rules = {(finding.rule, finding.lane) for finding in new}
     for loss in losses(baseline, list(judged_lanes(pipeline_map)), told_by_rules):

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from pipeline_guard.config import Config
-from pipeline_guard.discovery import DOCUMENT_SUFFIXES, PYTHON_SUFFIXES
+from pipeline_guard.folders import DOCUMENT_SUFFIXES, PYTHON_SUFFIXES
 from pipeline_guard.git_history import Entry, Repository
 
 # What tells a virtual environment or a build folder from the project's own code, beside the code itself.

@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from pipeline_guard.findings import Finding, Fix, Severity
 from pipeline_guard.pipeline.model import PipelineMap
 from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import coverage_text, other_speech, words
+from pipeline_guard.reports.page import Page, Part
 from pipeline_guard.reports.source_frame import frame
-from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place, styled
+from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place
 
 # A rule with more findings than that is told in full this many times.
 _ORDER: tuple[Severity, ...] = ("error", "warning", "note")
@@ -24,18 +20,18 @@ MANY, TOLD_IN_FULL = 5, 3
 _SAFETIES = {"safe": "safe", "unsafe": "unsafe, look at the diff", "manual": "by hand"}
 
 
-def render_lines(findings: Sequence[Finding], console: Console) -> None:
+def render_lines(findings: Sequence[Finding], page: Page) -> None:
     """Print one line per finding, in the form that editors read."""
     for finding in _shown(findings):
         where = f"{clean(finding.path)}:{finding.line}:{finding.column}"
-        rule = Text.assemble(f"{where}: ", (finding.rule, SEVERITY_STYLES[finding.severity]), f" {finding.severity}: ")
-        console.print(rule + styled(finding.message), soft_wrap=True)
+        rule = (finding.rule, SEVERITY_STYLES[finding.severity])
+        page.line(f"{where}: ", rule, f" {finding.severity}: ", clean(finding.message), fold=False)
 
 
 def render(
     findings: Sequence[Finding],
     pipeline_map: PipelineMap,
-    console: Console,
+    page: Page,
     *,
     group_by: str = "file",
     elsewhere: int = 0,
@@ -55,87 +51,76 @@ def render(
     for name, members in groupby(
         sorted(shown, key=lambda found: (key(found), found.path, found.line, found.column)), key
     ):
-        console.print(_group_title(name, group_by))
+        page.line(*_group_title(name, group_by))
         for finding in members:
             told[finding.rule] += 1
             brief = finding.rule in many and told[finding.rule] > TOLD_IN_FULL
-            _show_finding(finding, pipeline_map.root, console, brief=brief)
-        console.print()
-    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, console, compared)
+            _show_finding(finding, pipeline_map.root, page, brief=brief)
+        page.line()
+    _summary(shown, len(findings) - len(shown), elsewhere, pipeline_map, page, compared)
     for sentence in (compared.sentence(), compared.stale_sentence()) if compared is not None else ():
         if sentence:
-            console.print(styled(sentence, QUIET_STYLE), soft_wrap=True)
+            page.line((clean(sentence), QUIET_STYLE), fold=False)
     if many:
         short = sum(told[rule] - TOLD_IN_FULL for rule in many)
         said = (
             f"{count(short, 'finding')} of {', '.join(sorted(many))} told in short: --full shows code and paths of all"
         )
-        console.print(Text(said, style=QUIET_STYLE))
-    console.print()
-    coverage_text.render(pipeline_map, console)
+        page.line((said, QUIET_STYLE))
+    page.line()
+    coverage_text.render(pipeline_map, page)
 
 
 def _shown(findings: Sequence[Finding]) -> list[Finding]:
     return [finding for finding in findings if not finding.suppressed]
 
 
-def _group_title(name: str, group_by: str) -> Text:
+def _group_title(name: str, group_by: str) -> list[Part]:
     if group_by == "file":
-        return styled(name, "bold underline")
+        return [(clean(name), "bold underline")]
     from pipeline_guard.rulebook import find_rule
 
     rule = find_rule(name)
-    return Text.assemble((name, "bold underline"), f"  {rule.title}" if rule else "")
+    return [(name, "bold underline"), f"  {rule.title}" if rule else ""]
 
 
-def _show_finding(finding: Finding, root: str, console: Console, *, brief: bool) -> None:
+def _show_finding(finding: Finding, root: str, page: Page, *, brief: bool) -> None:
     style = SEVERITY_STYLES[finding.severity]
-    head = Text.assemble(
+    page.line()
+    page.line(
         f"{place(finding.path, finding.line)}:{finding.column}  ",
         (f"{finding.rule} {finding.severity}", style),
         (f"  in {clean(finding.symbol)}" if finding.symbol else "", QUIET_STYLE),
+        indent=2,
     )
-    console.print()
-    console.print(Padding(head, (0, 0, 0, 2), expand=False))
-    console.print(Padding(styled(finding.message), (0, 0, 0, 4), expand=False))
+    page.line(clean(finding.message), indent=4)
     if brief:
         return
     for line in frame(root, finding.path, finding.line, finding.end_line, style):
-        # A line of code that is wrapped reads like two.
-        line.no_wrap, line.overflow = True, "ellipsis"
-        console.print(Padding(line, (0, 0, 0, 6), expand=False))
-    _show_evidence(finding, console)
+        page.cut(*line, indent=6)
+    _show_evidence(finding, page)
     if finding.confidence != "high":
-        console.print(Text(f"    confidence: {finding.confidence}", style=QUIET_STYLE))
+        page.line((f"    confidence: {finding.confidence}", QUIET_STYLE))
     if finding.fix is not None:
-        console.print(Text(f"    fix: {_fix(finding.fix)}", style=QUIET_STYLE))
+        page.line((f"    fix: {_fix(finding.fix)}", QUIET_STYLE))
 
 
-def _show_evidence(finding: Finding, console: Console) -> None:
+def _show_evidence(finding: Finding, page: Page) -> None:
     # A path of one step only repeats the line above it.
     if len(finding.evidence) < 2:
         return
-    console.print(Text("    how it gets there:", style=QUIET_STYLE))
+    page.line(("    how it gets there:", QUIET_STYLE))
     places = [place(step.path, step.line) for step in finding.evidence]
     width = max(map(len, places))
-    lines = [
-        Text.assemble(
-            f"{where:<{width}}  ",
-            clean(step.symbol),
-            (f"  {clean(step.note)}" if step.note else "", QUIET_STYLE),
-        )
+    lines: list[list[Part]] = [
+        [f"{where:<{width}}  ", clean(step.symbol), (f"  {clean(step.note)}" if step.note else "", QUIET_STYLE)]
         for where, step in zip(places, finding.evidence, strict=True)
     ]
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, justify="right", style=QUIET_STYLE)
-    table.add_column(overflow="fold")
-    for number, line in enumerate(lines, start=1):
-        table.add_row(f"{number}.", line)
-    console.print(Padding(table, (0, 0, 0, 6), expand=False))
+    page.steps(lines, indent=6)
 
 
 def _fix(fix: Fix) -> str:
-    return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]})"
+    return f"{clean(fix.kind)} ({_SAFETIES[fix.safety]}{f'; once {fix.after}' if fix.after else ''})"
 
 
 def _summary(
@@ -143,7 +128,7 @@ def _summary(
     hidden: int,
     elsewhere: int,
     pipeline_map: PipelineMap,
-    console: Console,
+    page: Page,
     compared: Compared | None,
 ) -> None:
     new = "new " if compared is not None else ""
@@ -157,17 +142,13 @@ def _summary(
         numbers = Counter(finding.severity for finding in shown)
         parts = [count(numbers[name], name) for name in _ORDER if numbers[name]]
         files = count(len({finding.path for finding in shown}), "file")
-        console.print(
-            Text(f"{count(len(shown), f'{new}finding')} in {files}: {', '.join(parts)}{aside}", style="bold red")
-        )
+        page.line((f"{count(len(shown), f'{new}finding')} in {files}: {', '.join(parts)}{aside}", "bold red"))
         first = min(shown, key=lambda found: _ORDER.index(found.severity)).rule
-        console.print(
-            Text(f"pipeline-guard explain {first} says what the caller hears and what to do", style=QUIET_STYLE)
-        )
+        page.line((f"pipeline-guard explain {first} says what the caller hears and what to do", QUIET_STYLE))
     elif not words.has_session(pipeline_map):
         instead = other_speech.speech_instead(pipeline_map)
         said = f" ({instead})" if instead else ""
-        console.print(Text(f"No Realtime session here: nothing to check{said}{aside}", style="bold"), soft_wrap=True)
+        page.line((f"No Realtime session here: nothing to check{said}{aside}", "bold"), fold=False)
     else:
         lanes = count(sum(map(words.is_realtime, pipeline_map.lanes)), "pipeline")
-        console.print(Text(f"No {new}findings in {lanes}{aside}", style="bold green"))
+        page.line((f"No {new}findings in {lanes}{aside}", "bold green"))

@@ -12,6 +12,7 @@ from rich.tree import Tree
 from pipeline_guard.pipeline.model import Lane, PipelineMap, Queue, Sender, Session, Step, Trigger
 from pipeline_guard.reports import coverage_text, gate_words, other_speech, words
 from pipeline_guard.reports.lane_parts import AudioPath, audio_path, callers_with_causes
+from pipeline_guard.reports.page import RichPage
 from pipeline_guard.reports.terminal import (
     DORMANT_STYLE,
     DUPLICATE_STYLE,
@@ -50,7 +51,7 @@ def render(pipeline_map: PipelineMap, console: Console) -> None:
     if pipeline_map.outside:
         console.print(_outside(pipeline_map, console))
         console.print()
-    coverage_text.render(pipeline_map, console)
+    coverage_text.render(pipeline_map, RichPage(console))
 
 
 def _lane_tree(lane: Lane, console: Console) -> Tree:

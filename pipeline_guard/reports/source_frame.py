@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from tokenize import detect_encoding
 
-from rich.text import Text
-
+from pipeline_guard.reports.page import Line
 from pipeline_guard.reports.terminal import QUIET_STYLE, clean
 
 CONTEXT_LINES = 1
@@ -18,7 +17,7 @@ MAX_COLUMNS = 160
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def frame(root: str, path: str, line: int, end_line: int, style: str) -> list[Text]:
+def frame(root: str, path: str, line: int, end_line: int, style: str) -> list[Line]:
     """Return the marked lines with their neighbours, or nothing where the file cannot be read any more."""
     lines = _lines(str(Path(root) / path))
     if not 1 <= line <= len(lines):
@@ -26,13 +25,13 @@ def frame(root: str, path: str, line: int, end_line: int, style: str) -> list[Te
     last = min(max(line, end_line), line + MAX_MARKED_LINES - 1, len(lines))
     first_shown, last_shown = max(1, line - CONTEXT_LINES), min(len(lines), last + CONTEXT_LINES)
     digits = len(str(last_shown))
-    shown = []
+    shown: list[Line] = []
     for number in range(first_shown, last_shown + 1):
         marked = line <= number <= last
         code = clean(lines[number - 1].expandtabs(4).rstrip())
         code = code if len(code) <= MAX_COLUMNS else code[: MAX_COLUMNS - 1] + "…"
         gutter = f"{'>' if marked else ' '} {number:>{digits}} | "
-        shown.append(Text.assemble((gutter, style if marked else QUIET_STYLE), (code, "" if marked else QUIET_STYLE)))
+        shown.append([(gutter, style if marked else QUIET_STYLE), (code, "" if marked else QUIET_STYLE)])
     return shown
 
 

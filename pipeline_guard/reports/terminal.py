@@ -7,12 +7,12 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:  # it takes as long to load as a small file takes to be checked
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 DUPLICATE_STYLE = "bold red"
@@ -47,6 +47,8 @@ def make_console(*, no_color: bool) -> Console:
     if hasattr(stream, "reconfigure"):
         # A terminal without Unicode gets question marks rather than a traceback.
         stream.reconfigure(errors="replace")
+    from rich.console import Console
+
     plain = no_color or bool(os.environ.get("NO_COLOR"))
     on_terminal = stream.isatty()
     width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
@@ -72,6 +74,8 @@ def place(path: str, line: int | None) -> str:
 
 def styled(text: str, style: str = "") -> Text:
     """Return cleaned text in a style."""
+    from rich.text import Text
+
     return Text(clean(text), style=style)
 
 
@@ -92,6 +96,10 @@ def aligned(rows: Iterable[Sequence[Text]], console: Console, indent: int = 0, *
     own.
     Either way every name and every place is complete: a path with an ellipsis in it is of no use to anybody.
     """
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
     cells = [list(row) for row in rows]
     wide = Table.grid(padding=(0, 2))
     for _ in range(max(map(len, cells), default=0)):
@@ -111,6 +119,8 @@ def aligned(rows: Iterable[Sequence[Text]], console: Console, indent: int = 0, *
 
 
 def _beside(parts: Iterable[Text]) -> Text:
+    from rich.text import Text
+
     return Text("  ").join(part for part in parts if part)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -31,8 +30,7 @@ _KEPT_BY_SDK = Gate(checked=True, pending=True, set_on_created=True, cleared_on_
 _AFTER_RESPONSE = msgspec.structs.replace(_KEPT_BY_SDK, markers=("response.done",))
 
 
-@dataclass
-class Stand:
+class Stand(msgspec.Struct):
     """A place where the guard of a send stands: ``op`` of ``func`` is the send itself or the call that leads to it."""
 
     func: Func
@@ -40,12 +38,11 @@ class Stand:
     asks: list[Ask]
 
 
-@dataclass
-class Verdict:
+class Verdict(msgspec.Struct):
     """Where a send is guarded, and the ways to it that are not."""
 
-    stands: list[Stand] = field(default_factory=list)
-    open: list[Step] = field(default_factory=list)
+    stands: list[Stand] = msgspec.field(default_factory=list)
+    open: list[Step] = msgspec.field(default_factory=list)
 
 
 class GateReader:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.events import field_values
@@ -23,8 +24,7 @@ _SERVICES = (*_PROTOCOLS, "xai", "grok", "provider", "backend", "vendor", "gemin
 _MAX_PLACES = 12
 
 
-@dataclass(frozen=True)
-class _Name:
+class _Name(msgspec.Struct, frozen=True):
     """A name of the beta protocol and where it stands; the lower ``rank``, the more it decides."""
 
     rank: int

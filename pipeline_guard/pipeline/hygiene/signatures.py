@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence, step_at
@@ -23,8 +24,7 @@ _TRANSPARENT = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(msgspec.Struct, frozen=True):
     """The parameters that a call must fill: ``first`` names those that may be given by position, in order."""
 
     first: tuple[str, ...]
