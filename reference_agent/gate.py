@@ -83,7 +83,7 @@ class ResponseGate:
     presumed: bool = False  # the active response is taken for what the pending request became: nothing announced it
     paying: bool = False  # the active response answers something that was owed
     unwanted: bool = False  # the active response must not be played on, nor answered again
-    cut_short: bool = False  # an item of the active response ended incomplete
+    unsaid: bool = False  # nothing of the active response has come, or its last item was cut short
     cancel_sent: bool = False  # a cancel for the active response is ahead of the probe
     cancel_on_created: bool = False
     answered: bool = False  # what the pending request is to answer, somebody else's response has answered
@@ -146,7 +146,7 @@ class ResponseGate:
         self._pay(keep=ours and self.cancel_on_created)
         if ours:
             self.pending_response, self.cancel_on_created = None, False
-        self.active_response_id, self.unwanted = event.response_id, unneeded
+        self.active_response_id, self.unwanted, self.unsaid = event.response_id, unneeded, True
         self.answered = self.pending_response is not None
         counted: Actions = NOTHING if ours else (Count("foreign_response"),)
         if self.phase is Phase.PROBING:  # the probe is behind it and will cancel it
@@ -156,7 +156,7 @@ class ResponseGate:
 
     def _announced(self, event: Created) -> Actions:
         """Take the ``response.created`` of a response that an error told of first; its context is as of now."""
-        self.active_response_id, self.unannounced = event.response_id, False
+        self.active_response_id, self.unannounced, self.unsaid = event.response_id, False, True
         if not self.unwanted:  # nobody will hear an unwanted one, so it pays nothing
             self.paying = bool(self.owed)
             self._pay(keep=False)
@@ -164,14 +164,15 @@ class ResponseGate:
 
     def _progress(self, event: Progress, now: float) -> Actions:
         if self.active_response_id in (event.response_id, UNKNOWN):
-            self.active_response_id, self.deadline = event.response_id, now + SILENT_FOR
+            self.active_response_id, self.unsaid = event.response_id, False
+            if self.phase is Phase.ACTIVE:
+                self.deadline = now + SILENT_FOR
         return NOTHING
 
     def _progress_requested(self, event: Progress, now: float) -> Actions:
-        """Take a response that nobody announced for ours, so that it is heard; its ``response.created`` was lost.
+        """Take a response that nobody announced for ours, so that it is heard: its ``response.created`` was lost.
 
-        Only its end, which carries the request's id, or the request's refusal says whether it is: until then the
-        request stays pending, and nothing is paid.
+        Only its end, or our request's refusal, says whether it is; until then that is pending, and nothing is paid.
         """
         if self.pending_response is None or event.response_id in self.finished:
             return NOTHING
@@ -182,10 +183,9 @@ class ResponseGate:
         return (adopted,) if self.paying else (adopted, *self._cancel(now))
 
     def _cut_short(self, event: CutShort, now: float) -> Actions:
-        """Remember it: should the end be lost, this is all that tells a failure from an answer."""
         actions = self.handle(Progress(event.response_id), now)
         if event.response_id == self.active_response_id:
-            self.cut_short = True
+            self.unsaid = True
         return actions
 
     def _done_requested(self, event: Done, now: float) -> Actions:
@@ -368,11 +368,9 @@ class ResponseGate:
 
     def _end_presumption(self, *, ours: bool) -> None:
         """Settle what the active response, which nothing announced, has answered: nothing when it is not ours."""
-        self.presumed = False
+        self.presumed, self.paying = False, self.paying and ours
         if ours:
             self._confirm()
-        else:
-            self.paying = False
 
     def _still_owed(self) -> bool:
         """Say whether what the active response was to answer is owed again when it comes to nothing."""
@@ -385,11 +383,11 @@ class ResponseGate:
         self._reset_active()
 
     def _reset_active(self) -> None:
-        self.unannounced = self.presumed = self.paying = self.unwanted = self.cut_short = self.cancel_sent = False
+        self.unannounced = self.presumed = self.paying = self.unwanted = self.unsaid = self.cancel_sent = False
 
     def _end_unseen(self) -> None:
-        """End the active response, if there is one, without its ``response.done``, which was lost."""
-        failed = self.cut_short and self._still_owed()
+        """End the active response whose ``response.done`` was lost; what it said tells a failure from an answer."""
+        failed = self.unsaid and self._still_owed()
         if self.active_response_id is not None:
             self._finish()
         if failed:
@@ -421,6 +419,7 @@ TRANSITIONS: dict[tuple[Phase, type], Callable[[ResponseGate, Any, float], Actio
     **{(phase, Created): _G._created for phase in _CONNECTED},
     (_P.REQUESTED, Progress): _G._progress_requested,
     (_P.ACTIVE, Progress): _G._progress,
+    (_P.PROBING, Progress): _G._progress,
     (_P.REQUESTED, CutShort): _G._cut_short,
     (_P.ACTIVE, CutShort): _G._cut_short,
     (_P.PROBING, CutShort): _G._cut_short,

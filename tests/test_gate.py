@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pipeline_guard.certify.model_world import Budget, Model, Setup, World
+from pipeline_guard.certify.model_budget import Budget, Setup
+from pipeline_guard.certify.model_world import Model, World
 from reference_agent import gate_events as ev
 from reference_agent.gate import Phase, ResponseGate
 
@@ -116,11 +117,25 @@ def test_a_request_that_the_caller_interrupted_is_cancelled_although_its_start_w
     assert not gate.may_play("r1")
 
 
-@pytest.mark.parametrize(("spoken", "answer"), [(ev.Progress("r1"), ()), (ev.CutShort("r1"), (ev.Answer("retry"),))])
-def test_a_response_cut_short_whose_end_was_lost_is_asked_for_again(spoken: ev.Event, answer: ev.Actions) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "answer"),
+    [
+        ([ev.Progress("r1")], [], ()),
+        ([ev.Progress("r1"), ev.CutShort("r1")], [], (ev.Answer("retry"),)),
+        ([], [], (ev.Answer("retry"),)),
+        ([], [ev.Progress("r1")], ()),
+        ([], [ev.Progress("r1"), ev.CutShort("r1")], (ev.Answer("retry"),)),
+    ],
+)
+def test_a_response_that_came_to_nothing_and_whose_end_was_lost_is_asked_for_again(
+    before: list[ev.Event], after: list[ev.Event], answer: ev.Actions
+) -> None:
     gate = active_gate()
-    gate.handle(spoken, 1.0)
+    for event in before:
+        gate.handle(event, 1.0)
     gate.handle(ev.Tick(), 11.0)
+    for event in after:
+        gate.handle(event, 11.0)
     assert gate.handle(ev.Error(ev.NOT_ACTIVE, "probe_2"), 11.1) == answer
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.benchmarks.load_machine import Share
 from tests.benchmarks.load_points import Point, Rounds, Spread
 
-QUIET = Share(30.0, 0.5, 0.0)
+QUIET, BUSY = Share(30.0, 0.5, 0.0), Share(30.0, 40.0, 0.0)
 
 
 def point(
@@ -38,10 +38,9 @@ def test_a_point_says_what_is_not_the_bridges_doing(bridge: Share, late: float, 
 
 
 def test_a_round_that_disturbed_one_bridge_is_left_out_for_all() -> None:
-    busy = Share(30.0, 40.0, 0.0)
     rounds = rounds_of(
         point("plain", 40, 5.0, micros=200.0), point("agent", 40, 4.0, micros=150.0),
-        point("plain", 40, 99.0, micros=300.0, bridge=busy), point("agent", 40, 4.0, micros=150.0),
+        point("plain", 40, 99.0, micros=300.0, bridge=BUSY), point("agent", 40, 4.0, micros=150.0),
         point("plain", 40, 7.0, micros=200.0), point("agent", 40, 6.0, micros=170.0),
     )  # fmt: skip
     assert rounds.undisturbed(40, ("plain", "agent")) == ([0, 2], 2)
@@ -50,8 +49,7 @@ def test_a_round_that_disturbed_one_bridge_is_left_out_for_all() -> None:
 
 
 def test_where_every_round_was_disturbed_all_are_told_and_none_counts() -> None:
-    busy = Share(30.0, 40.0, 0.0)
-    rounds = rounds_of(point("agent", 40, 50.0, bridge=busy), point("agent", 40, 60.0, bridge=busy))
+    rounds = rounds_of(point("agent", 40, 50.0, bridge=BUSY), point("agent", 40, 60.0, bridge=BUSY))
     assert rounds.undisturbed(40, ("agent",)) == ([0, 1], 0)
 
 
@@ -61,6 +59,7 @@ def test_capacity_is_what_the_bridge_adds_and_ends_at_the_first_broken_promise()
         point("direct", 40, 2.0), point("agent", 40, 23.0),
         point("direct", 60, 2.0), point("agent", 60, 5.0),
     )  # fmt: skip
-    assert rounds.capacity("agent") == 20
-    assert rounds_of(point("agent", 20, 21.0)).capacity("agent") == 0
-    assert rounds_of(point("agent", 20, 3.0, lost=1)).capacity("agent") == 0
+    assert rounds.capacity("agent") == (20, True)
+    assert rounds_of(point("agent", 20, 21.0)).capacity("agent") == (0, True)
+    assert rounds_of(point("agent", 20, 3.0, lost=1)).capacity("agent") == (0, True)
+    assert rounds_of(point("agent", 20, 3.0, bridge=BUSY)).capacity("agent") == (20, False)

@@ -119,14 +119,18 @@ class Rounds:
         values = [agent[n].micros / plain[n].micros for n in rounds if n < min(len(agent), len(plain))]
         return Spread.of(values) if values else None
 
-    def capacity(self, kind: str) -> int:
-        """Return the most calls, of those tried, up to which the promise holds and no frame is lost; 0 for none."""
-        most = 0
+    def capacity(self, kind: str) -> tuple[int, bool]:
+        """Return the most calls, of those tried, up to which the promise holds and no frame is lost; 0 for none.
+
+        And whether that can be believed: every number of calls that was looked at had an undisturbed round.
+        """
+        most, believed = 0, True
         for calls in self.calls:
-            rounds, _ = self.undisturbed(calls, ("direct", kind))
+            rounds, quiet = self.undisturbed(calls, ("direct", kind))
+            believed = believed and quiet > 0
             added = self.added(kind, calls, rounds)
             lost = self.spread(kind, calls, rounds, lambda point: point.lost)
             if added is None or lost is None or added.median >= ADDED_MS or lost.median > 0:
                 break
             most = calls
-        return most
+        return most, believed
