@@ -14,9 +14,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import msgspec
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAIError
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from reference_agent.gate_events import ALREADY_ACTIVE, FATAL, NOT_ACTIVE
@@ -109,8 +108,6 @@ class RealtimeClient:
 
     def __init__(self, connection: AsyncRealtimeConnection) -> None:
         self._connection = connection
-        # The SDK's own way asks for each message whether it is reconnecting, which takes a tenth of a call's time.
-        self._socket: ClientConnection = cast(Any, connection)._connection
         self.unreadable = 0
 
     @classmethod
@@ -155,17 +152,17 @@ class RealtimeClient:
 
     async def send_audio_chunk(self, payload: str) -> None:
         """Send base64 μ-law of the caller, as Twilio delivered it."""
-        await self._send(msgspec.json.encode({"type": "input_audio_buffer.append", "audio": payload}))
+        await self._send(msgspec.json.encode({"type": "input_audio_buffer.append", "audio": payload}).decode())
 
     async def send_event(self, event: Mapping[str, Any]) -> None:
         """Send anything that is not audio."""
-        await self._send(msgspec.json.encode(event))
+        await self._send(msgspec.json.encode(event).decode())
 
     async def receive(self) -> ServerEvent:
         """Return the next event that can be read."""
         while True:
             try:
-                return _decode(await self._socket.recv(decode=False))
+                return _decode(await self._connection.recv_bytes())
             except msgspec.MsgspecError:
                 self.unreadable += 1
             except ConnectionClosed as error:
@@ -180,10 +177,11 @@ class RealtimeClient:
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        self._socket.transport.abort()
+        transport = cast(Any, self._connection)._connection.transport
+        transport.abort()
 
-    async def _send(self, text: bytes) -> None:
+    async def _send(self, text: str) -> None:
         try:
-            await self._socket.send(text, text=True)
-        except ConnectionClosed as error:
+            await self._connection.send_raw(text)
+        except (ConnectionClosed, OpenAIError) as error:
             raise ConnectionLost(str(error)) from None
