@@ -104,8 +104,7 @@ class ResponseGate:
         if self.phase is not Phase.IDLE:
             return None
         self.phase, self.deadline, self.since = Phase.REQUESTED, now + CREATED_WITHIN, frozenset()
-        self.answered = False
-        self.pending_response = self._event_id("trigger")
+        self.pending_response, self.answered = self._event_id("trigger"), False
         return Request(self.pending_response)
 
     # -- and for what happens
@@ -278,6 +277,8 @@ class ResponseGate:
         if self.presumed:  # a refusal of our request would have been here before this answer
             self._end_presumption(ours=True)
         self._end_unseen()
+        if self.retries > MAX_RETRIES:
+            return self._give_up("response_lost")
         if self.pending_response is not None and self.probed is not None:  # nothing was said about our request
             self.probe, self.phase, self.deadline = None, Phase.REQUESTED, now + CREATED_WITHIN
             return NOTHING
@@ -391,6 +392,7 @@ class ResponseGate:
         if self.active_response_id is not None:
             self._finish()
         if failed:
+            self.retries += 1
             self.owe("retry")
 
     def _pay_interrupted(self) -> None:

@@ -139,6 +139,20 @@ def test_a_response_that_came_to_nothing_and_whose_end_was_lost_is_asked_for_aga
     assert gate.handle(ev.Error(ev.NOT_ACTIVE, "probe_2"), 11.1) == answer
 
 
+def test_a_service_that_says_nothing_again_and_again_is_given_up() -> None:
+    gate = active_gate()
+    for number in (1, 2):
+        (_, cancel) = gate.handle(ev.Tick(), 100.0 * number)
+        assert isinstance(cancel, ev.Cancel)
+        assert gate.handle(ev.Error(ev.NOT_ACTIVE, cancel.event_id), 100.0 * number) == (ev.Answer("retry"),)
+        request = gate.trigger("retry", 100.0 * number)
+        assert request is not None
+        gate.handle(ev.Created(f"again{number}", request.event_id), 100.0 * number)
+    (_, cancel) = gate.handle(ev.Tick(), 300.0)
+    assert isinstance(cancel, ev.Cancel)
+    assert gate.handle(ev.Error(ev.NOT_ACTIVE, cancel.event_id), 300.0) == (ev.GiveUp("response_lost"),)
+
+
 def test_what_the_caller_interrupted_is_not_asked_for_again() -> None:
     gate = active_gate()
     gate.handle(ev.SpeechStarted(), 1.0)
