@@ -1,6 +1,6 @@
 """How many calls one core carries: the reference agent beside a plain bridge, in one run, on loopback.
 
-usage: python -m tests.benchmarks.agent_load [--calls 20,40,60,80] [--seconds 5] [--rounds 3]
+usage: python -m tests.benchmarks.agent_load [--calls 40,80,100,120] [--seconds 4] [--rounds 3]
 
 Two processes: the bridge under test on one core; callers (N media streams, 50 frames a second each) and a model that
 sends every frame back as one audio delta (the worst case: 50 deltas a second) together on another.  Latency is from a
@@ -187,8 +187,8 @@ def _most(rounds: Rounds, kind: str) -> str:
 def main() -> int:
     """Measure all points and print them; always 0, for a number is no verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", default="20,40,60,80")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--calls", default="40,80,100,120")
+    parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", default=",".join(BRIDGES))
     parser.add_argument("--bridge", nargs=4, metavar=("KIND", "PORT", "MODEL", "CORE"), help=argparse.SUPPRESS)
