@@ -72,7 +72,6 @@ class CallSession:
         self.user_has_spoken = False
         self.outcome: str | None = None
         self._owed: str | None = None
-        self._cut_short: str | None = None  # a response whose last item ended incomplete
         self._connected = asyncio.Event()
         self._replayed = asyncio.Event()
         self._session_began = self._requested_at = 0.0
@@ -192,6 +191,8 @@ class CallSession:
             await self._send({"type": "response.cancel", "event_id": action.event_id, **named})
         elif isinstance(action, ev.Discard):
             await self._stop_playing()
+        elif isinstance(action, ev.Adopted):
+            self.log.write("response.created", response=action.response_id, trigger_id=action.event_id, late=True)
         elif isinstance(action, ev.Reconnect) and self.client is not None:
             self.client.abort()
         elif isinstance(action, ev.GiveUp):
@@ -254,7 +255,8 @@ class CallSession:
 
     async def _on_event(self, event: ServerEvent) -> None:
         if event.response_id:
-            await self._on_progress(event)
+            for action in self.gate.handle(_sign_of_life(event), self._now()):
+                await self._carry_out(action)
         if event.type == "response.output_audio.delta":
             if self.gate.may_play(event.response_id):
                 await self._play(event)
@@ -270,16 +272,6 @@ class CallSession:
             await self._on_error(event)
         else:
             await self._on_caller_event(event)
-
-    async def _on_progress(self, event: ServerEvent) -> None:
-        """A response is alive; where its response.created was lost, it is what the request that is open has become."""
-        response_id = event.response_id
-        if event.type == "response.output_item.done" and event.item is not None and event.item.status == "incomplete":
-            self._cut_short = response_id
-        if self.gate.phase is Phase.REQUESTED and response_id not in self.gate.finished:
-            self.log.write("response.created", response=response_id, trigger_id=self.gate.pending_response, late=True)
-            await self._tell_gate(ev.Created(response_id, self.gate.pending_response))
-        self.gate.handle(ev.Progress(response_id), self._now())
 
     async def _on_response(self, event: ServerEvent) -> None:
         response = event.response
@@ -336,12 +328,7 @@ class CallSession:
         self.log.write("error", code=error.known_code, event_id=error.event_id)
         if error.known_code == "session_expired":
             raise ConnectionLost("the session has expired")
-        active, wanted = self.gate.active_response_id, not self.gate.unwanted
         await self._tell_gate(ev.Error(error.known_code, error.event_id, error.response_id))
-        if active is not None and active == self._cut_short and wanted and self.gate.phase is Phase.IDLE:
-            # It failed, and the response.done that said so was lost: what it was to answer is owed again.
-            self.gate.owe("retry")
-            self._owed = "retry"
 
     # -- to the caller, and the end
 
@@ -426,3 +413,10 @@ class CallSession:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _sign_of_life(event: ServerEvent) -> ev.Progress | ev.CutShort:
+    """Return what an event that belongs to a response tells the gate."""
+    if event.type == "response.output_item.done" and event.item is not None and event.item.status == "incomplete":
+        return ev.CutShort(event.response_id)
+    return ev.Progress(event.response_id)

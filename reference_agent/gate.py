@@ -28,12 +28,14 @@ from reference_agent.gate_events import (
     NOT_ACTIVE,
     NOTHING,
     Actions,
+    Adopted,
     Answer,
     BargeIn,
     Cancel,
     Closed,
     Count,
     Created,
+    CutShort,
     Discard,
     Disconnected,
     Done,
@@ -78,10 +80,13 @@ class ResponseGate:
     owed: frozenset[str] = frozenset()  # reasons that no response.created has paid
     since: frozenset[str] = frozenset()  # those of them that came after the request (or after a barge-in into it)
     unannounced: bool = False  # the active response is known from an error, before its response.created
+    presumed: bool = False  # the active response is taken for what the pending request became: nothing announced it
     paying: bool = False  # the active response answers something that was owed
     unwanted: bool = False  # the active response must not be played on, nor answered again
+    unsaid: bool = False  # nothing of the active response has come, or its last item was cut short
     cancel_sent: bool = False  # a cancel for the active response is ahead of the probe
     cancel_on_created: bool = False
+    answered: bool = False  # what the pending request is to answer, somebody else's response has answered
     probe: str | None = None  # event id of the probe
     probed: str | None = None  # response id that the probe named
     finished: tuple[str, ...] = ()  # responses that are over: a late copy of their events changes nothing
@@ -99,7 +104,7 @@ class ResponseGate:
         if self.phase is not Phase.IDLE:
             return None
         self.phase, self.deadline, self.since = Phase.REQUESTED, now + CREATED_WITHIN, frozenset()
-        self.pending_response = self._event_id("trigger")
+        self.pending_response, self.answered = self._event_id("trigger"), False
         return Request(self.pending_response)
 
     # -- and for what happens
@@ -134,14 +139,14 @@ class ResponseGate:
         if event.response_id in (self.active_response_id, *self.finished):
             return (Count("repeated_event"),)
         ours = self.pending_response is not None and event.trigger_id == self.pending_response
-        if self.active_response_id is not None:  # the server has one at a time, so that one is over
-            self._finish()
+        self._end_unseen()  # the server has one at a time, so the one before is over
         unneeded = ours and (not self.owed or self.cancel_on_created)
         self.paying = bool(self.since if self.cancel_on_created else self.owed)
         self._pay(keep=ours and self.cancel_on_created)
         if ours:
             self.pending_response, self.cancel_on_created = None, False
-        self.active_response_id, self.unwanted = event.response_id, unneeded
+        self.active_response_id, self.unwanted, self.unsaid = event.response_id, unneeded, True
+        self.answered = self.pending_response is not None
         counted: Actions = NOTHING if ours else (Count("foreign_response"),)
         if self.phase is Phase.PROBING:  # the probe is behind it and will cancel it
             return (*counted, Discard(event.response_id)) if unneeded else counted
@@ -150,7 +155,7 @@ class ResponseGate:
 
     def _announced(self, event: Created) -> Actions:
         """Take the ``response.created`` of a response that an error told of first; its context is as of now."""
-        self.active_response_id, self.unannounced = event.response_id, False
+        self.active_response_id, self.unannounced, self.unsaid = event.response_id, False, True
         if not self.unwanted:  # nobody will hear an unwanted one, so it pays nothing
             self.paying = bool(self.owed)
             self._pay(keep=False)
@@ -158,15 +163,36 @@ class ResponseGate:
 
     def _progress(self, event: Progress, now: float) -> Actions:
         if self.active_response_id in (event.response_id, UNKNOWN):
-            self.active_response_id, self.deadline = event.response_id, now + SILENT_FOR
+            self.active_response_id, self.unsaid = event.response_id, False
+            if self.phase is Phase.ACTIVE:
+                self.deadline = now + SILENT_FOR
         return NOTHING
+
+    def _progress_requested(self, event: Progress, now: float) -> Actions:
+        """Take a response that nobody announced for ours, so that it is heard: its ``response.created`` was lost.
+
+        Only its end, or our request's refusal, says whether it is; until then that is pending, and nothing is paid.
+        """
+        if self.pending_response is None or event.response_id in self.finished:
+            return NOTHING
+        self.active_response_id, self.presumed = event.response_id, True
+        self.phase, self.deadline = Phase.ACTIVE, now + SILENT_FOR
+        self.paying = not (self.answered or self.cancel_on_created)
+        adopted = Adopted(event.response_id, self.pending_response)
+        return (adopted,) if self.paying else (adopted, *self._cancel(now))
+
+    def _cut_short(self, event: CutShort, now: float) -> Actions:
+        actions = self.handle(Progress(event.response_id), now)
+        if event.response_id == self.active_response_id:
+            self.unsaid = True
+        return actions
 
     def _done_requested(self, event: Done, now: float) -> Actions:
         if self.pending_response is None or event.trigger_id != self.pending_response:
             return self._done_stray(event, now)
         self.active_response_id = event.response_id  # its response.created never reached us
-        self.owed, self.paying = self.since, not self.cancel_on_created
-        self.pending_response, self.cancel_on_created = None, False
+        self.paying = not self.cancel_on_created
+        self._confirm()
         return self._done(event, now)
 
     def _done(self, event: Done, now: float) -> Actions:
@@ -176,7 +202,11 @@ class ResponseGate:
         if event.response_id != self.active_response_id:
             if self.pending_response is not None and event.trigger_id == self.pending_response:
                 self.pending_response, self.cancel_on_created = None, False
+                if self.presumed:
+                    self._end_presumption(ours=False)
             return self._done_stray(event, now)
+        if self.presumed:
+            self._end_presumption(ours=event.trigger_id == self.pending_response)
         again = event.status == "failed" and self._still_owed()
         self._finish()
         if again:
@@ -191,13 +221,12 @@ class ResponseGate:
         return self._idle()
 
     def _done_probing(self, event: Done, now: float) -> Actions:
-        if (
-            self.pending_response is not None
-            and event.trigger_id == self.pending_response
-            and self.active_response_id is None
-        ):
-            self.owed, self.paying = self.since, not self.cancel_on_created
-            self.active_response_id, self.pending_response, self.cancel_on_created = event.response_id, None, False
+        ours = self.pending_response is not None and event.trigger_id == self.pending_response
+        if ours and self.active_response_id is None:
+            self.active_response_id, self.paying = event.response_id, not self.cancel_on_created
+            self._confirm()
+        elif self.presumed and event.response_id == self.active_response_id:
+            self._end_presumption(ours=ours)
         if self.active_response_id not in (event.response_id, UNKNOWN):
             return self._done_stray(event, now)
         by_probe = event.status == "cancelled" and event.reason in ("client_cancelled", None) and not self.cancel_sent
@@ -224,6 +253,8 @@ class ResponseGate:
             return (Count("other_error"),)
         self._pay_interrupted()
         self.pending_response, self.since = None, frozenset()
+        if self.presumed:
+            self._end_presumption(ours=False)
         if self.phase is not Phase.REQUESTED:  # behind somebody else's response, which pays for it
             return (Count("active_response_error"),) if event.code == ALREADY_ACTIVE else NOTHING
         if event.code != ALREADY_ACTIVE or event.response_id in self.finished:
@@ -241,14 +272,16 @@ class ResponseGate:
         if event.code != NOT_ACTIVE:
             return self._reconnect()
         if self.active_response_id is not None and self.probed not in (None, self.active_response_id):
-            self.phase, self.deadline, self.probe = (
-                Phase.ACTIVE,
-                now + SILENT_FOR,
-                None,
-            )  # one that came after the probe
+            self.probe, self.phase, self.deadline = None, Phase.ACTIVE, now + SILENT_FOR  # it came after the probe
             return NOTHING
-        if self.active_response_id is not None:
-            self._finish()
+        if self.presumed:  # a refusal of our request would have been here before this answer
+            self._end_presumption(ours=True)
+        self._end_unseen()
+        if self.retries > MAX_RETRIES:
+            return self._give_up("response_lost")
+        if self.pending_response is not None and self.probed is not None:  # nothing was said about our request
+            self.probe, self.phase, self.deadline = None, Phase.REQUESTED, now + CREATED_WITHIN
+            return NOTHING
         return self._idle()  # our request, if any, was sent before the probe: its outcome would be here
 
     def _speech(self, event: SpeechStarted, now: float) -> Actions:
@@ -329,6 +362,17 @@ class ResponseGate:
         """Strike what was owed; keep what came after a barge-in, for that response will not be heard."""
         self.owed, self.since = self.since if keep else frozenset(), frozenset()
 
+    def _confirm(self) -> None:
+        """The pending request has become the active response, whose context is that of the request at least."""
+        self.owed, self.since = self.since, frozenset()
+        self.pending_response, self.cancel_on_created = None, False
+
+    def _end_presumption(self, *, ours: bool) -> None:
+        """Settle what the active response, which nothing announced, has answered: nothing when it is not ours."""
+        self.presumed, self.paying = False, self.paying and ours
+        if ours:
+            self._confirm()
+
     def _still_owed(self) -> bool:
         """Say whether what the active response was to answer is owed again when it comes to nothing."""
         return self.paying and not self.unwanted
@@ -337,7 +381,19 @@ class ResponseGate:
         assert self.active_response_id is not None
         self.finished = (*self.finished, self.active_response_id)[-4:]
         self.active_response_id = None
-        self.unannounced = self.paying = self.unwanted = self.cancel_sent = False
+        self._reset_active()
+
+    def _reset_active(self) -> None:
+        self.unannounced = self.presumed = self.paying = self.unwanted = self.unsaid = self.cancel_sent = False
+
+    def _end_unseen(self) -> None:
+        """End the active response whose ``response.done`` was lost; what it said tells a failure from an answer."""
+        failed = self.unsaid and self._still_owed()
+        if self.active_response_id is not None:
+            self._finish()
+        if failed:
+            self.retries += 1
+            self.owe("retry")
 
     def _pay_interrupted(self) -> None:
         """Strike what was owed before a barge-in into a request that came to nothing."""
@@ -347,7 +403,7 @@ class ResponseGate:
     def _forget(self) -> None:
         self._pay_interrupted()
         self.active_response_id = self.pending_response = self.probe = self.probed = self.deadline = None
-        self.unannounced = self.paying = self.unwanted = self.cancel_sent = False
+        self._reset_active()
         self.since = frozenset()
 
     def _event_id(self, kind: str) -> str:
@@ -363,7 +419,12 @@ _CONNECTED = tuple(phase for phase in _OPEN if phase is not Phase.CONNECTING)
 TRANSITIONS: dict[tuple[Phase, type], Callable[[ResponseGate, Any, float], Actions]] = {
     (_P.CONNECTING, SessionReady): _G._ready,
     **{(phase, Created): _G._created for phase in _CONNECTED},
+    (_P.REQUESTED, Progress): _G._progress_requested,
     (_P.ACTIVE, Progress): _G._progress,
+    (_P.PROBING, Progress): _G._progress,
+    (_P.REQUESTED, CutShort): _G._cut_short,
+    (_P.ACTIVE, CutShort): _G._cut_short,
+    (_P.PROBING, CutShort): _G._cut_short,
     (_P.IDLE, Done): _G._done_stray,
     (_P.BACKOFF, Done): _G._done_stray,
     (_P.REQUESTED, Done): _G._done_requested,

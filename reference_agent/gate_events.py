@@ -30,6 +30,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class CutShort:
+    """``response.output_item.done`` with an item that is incomplete: the response is about to end, and not well."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """``response.done`` with its status and ``status_details.reason``."""
 
@@ -73,7 +80,9 @@ class Closed:
     """The call is over."""
 
 
-Event = SessionReady | Created | Progress | Done | Error | SpeechStarted | BargeIn | Tick | Disconnected | Closed
+Event = (
+    SessionReady | Created | Progress | CutShort | Done | Error | SpeechStarted | BargeIn | Tick | Disconnected | Closed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,14 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """This response, whose ``response.created`` was lost, is taken for what the request with this event id became."""
+
+    response_id: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnect:
     """The server does not answer: close this connection and open another."""
 
@@ -124,6 +141,6 @@ class Count:
     name: str
 
 
-Action = Answer | Cancel | Discard | Reconnect | GiveUp | Count
+Action = Answer | Cancel | Discard | Adopted | Reconnect | GiveUp | Count
 Actions = tuple[Action, ...]
 NOTHING: Actions = ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 from types import FrameType
 
 import uvicorn
@@ -22,6 +24,16 @@ class DrainingServer(uvicorn.Server):
     agent: Agent
     drain_within: float
     _draining: asyncio.Task[None] | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve in a process of its own.
+
+        What is loaded by now stays: a full collection would look at all of it, 50 ms in which no call gets a frame.
+        """
+        self.config.load()
+        gc.collect()
+        gc.freeze()
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start draining."""

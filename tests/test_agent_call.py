@@ -145,6 +145,29 @@ def test_a_connection_lost_in_a_turn_loses_and_doubles_no_audio(name: str) -> No
     assert outcome.turns == 4  # one was heard in both sessions, for its words were lost with the first
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["drop-created@3"],
+        ["failed-response@2", "drop-done@2"],
+        ["drop-created@2", "failed-response@2", "drop-done@2"],
+        ["drop-created@4", "incomplete-response@4"],
+    ],
+)
+def test_a_response_whose_start_or_end_was_lost_answers_its_turn_and_no_other(names: list[str]) -> None:
+    outcome = virtual_time.run(make_test_call(seed=1, faults=[parse_fault(name) for name in names]))
+    assert outcome.failed == []
+    assert outcome.reasons == []
+
+
+def test_a_response_whose_start_was_lost_is_in_the_log_as_late(tmp_path: Path) -> None:
+    played = play(tmp_path, says_nothing, sequence(Reply.say("שלום", 1000)), "drop-created@1")
+    assert [line.get("late") for line in played.logged("response.created")] == [True]
+    assert [line["trigger_id"] for line in played.logged("response.created")] == ["trigger_1"]
+    assert 'agent_gate_events_total{event="probe"}' not in played.metrics
+    assert played.heard_ms == 1000
+
+
 def test_a_caller_who_interrupts_stops_the_agent_at_what_was_heard(tmp_path: Path) -> None:
     async def caller(phone: Phone) -> None:
         await phone.hear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -20,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline_guard.certify.openai_simulator import OpenAISimulator
 from pipeline_guard.certify.twilio.signature import sign
-from reference_agent.serve import DrainingServer
+from reference_agent.serve import DrainingServer, build_server
 from reference_agent.settings import Settings
 from reference_agent.simulated_call import TOKEN, running
 
@@ -308,3 +310,14 @@ def test_wrong_settings_are_told_in_sentences_with_exit_code_2(tmp_path: Path) -
     assert len(lines) == 3
     assert all(line.startswith("reference-agent: ") for line in lines)
     assert "Traceback" not in result.stderr
+
+
+def test_a_collection_of_garbage_does_not_look_at_what_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets=None: left.append(len(gc.get_objects())))
+    before = len(gc.get_objects())
+    try:
+        build_server(Settings("key", TOKEN)).run()
+    finally:
+        gc.unfreeze()
+    assert left[0] < before / 10

@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pipeline_guard.certify.model_world import Budget, Model, Setup, World
+from pipeline_guard.certify.model_budget import Budget, Setup
+from pipeline_guard.certify.model_world import Model, World
 from reference_agent import gate_events as ev
 from reference_agent.gate import Phase, ResponseGate
 
@@ -64,6 +65,110 @@ def test_the_end_of_our_response_counts_although_its_start_was_lost() -> None:
     gate.trigger("turn", 0.0)
     gate.trigger("tool", 0.0)
     assert gate.handle(ev.Done("r1", "completed", trigger_id="trigger_1"), 1.0) == (ev.Answer("tool"),)
+
+
+def test_a_response_whose_start_was_lost_is_heard_and_answers_only_what_was_asked_for() -> None:
+    gate = ready_gate()
+    gate.trigger("turn", 0.0)
+    gate.trigger("tool", 0.0)
+    assert gate.handle(ev.Progress("r1"), 1.0) == (ev.Adopted("r1", "trigger_1"),)
+    assert gate.may_play("r1")
+    assert gate.trigger("tool", 1.0) is None
+    assert gate.handle(ev.Done("r1", "completed", trigger_id="trigger_1"), 2.0) == (ev.Answer("tool"),)
+
+
+def test_a_response_taken_for_ours_that_is_not_pays_nothing() -> None:
+    gate = ready_gate()
+    gate.trigger("turn", 0.0)
+    gate.handle(ev.Progress("r9"), 1.0)
+    assert gate.handle(ev.Error(ev.ALREADY_ACTIVE, "trigger_1", "r9"), 1.0) == (ev.Count("active_response_error"),)
+    assert gate.may_play("r9")
+    assert gate.handle(ev.Done("r9", "completed"), 2.0) == (ev.Answer("turn"),)
+
+
+def test_what_the_foreign_response_held_up_is_still_ours_when_it_begins() -> None:
+    gate = ready_gate()
+    gate.trigger("turn", 0.0)
+    gate.handle(ev.Progress("r9"), 1.0)
+    assert gate.handle(ev.Done("r9", "completed"), 2.0) == ()
+    assert gate.phase is Phase.REQUESTED
+    assert gate.handle(ev.Created("r1", "trigger_1"), 3.0) == ()
+    assert gate.may_play("r1")
+    assert gate.handle(ev.Done("r1", "completed", trigger_id="trigger_1"), 4.0) == ()
+
+
+def test_what_is_over_is_not_taken_for_the_answer_to_a_new_request() -> None:
+    gate = active_gate()
+    gate.handle(ev.Done("r1", "completed"), 1.0)
+    gate.trigger("turn", 1.0)
+    assert gate.handle(ev.Progress("r1"), 1.0) == ()
+    assert gate.active_response_id is None
+
+
+def test_a_request_that_the_caller_interrupted_is_cancelled_although_its_start_was_lost() -> None:
+    gate = ready_gate()
+    gate.trigger("turn", 0.0)
+    gate.handle(ev.BargeIn(), 0.5)
+    assert gate.handle(ev.Progress("r1"), 1.0) == (
+        ev.Adopted("r1", "trigger_1"),
+        ev.Discard("r1"),
+        ev.Cancel("cancel_2", "r1"),
+    )
+    assert not gate.may_play("r1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "answer"),
+    [
+        ([ev.Progress("r1")], [], ()),
+        ([ev.Progress("r1"), ev.CutShort("r1")], [], (ev.Answer("retry"),)),
+        ([], [], (ev.Answer("retry"),)),
+        ([], [ev.Progress("r1")], ()),
+        ([], [ev.Progress("r1"), ev.CutShort("r1")], (ev.Answer("retry"),)),
+    ],
+)
+def test_a_response_that_came_to_nothing_and_whose_end_was_lost_is_asked_for_again(
+    before: list[ev.Event], after: list[ev.Event], answer: ev.Actions
+) -> None:
+    gate = active_gate()
+    for event in before:
+        gate.handle(event, 1.0)
+    gate.handle(ev.Tick(), 11.0)
+    for event in after:
+        gate.handle(event, 11.0)
+    assert gate.handle(ev.Error(ev.NOT_ACTIVE, "probe_2"), 11.1) == answer
+
+
+def test_a_service_that_says_nothing_again_and_again_is_given_up() -> None:
+    gate = active_gate()
+    for number in (1, 2):
+        (_, cancel) = gate.handle(ev.Tick(), 100.0 * number)
+        assert isinstance(cancel, ev.Cancel)
+        assert gate.handle(ev.Error(ev.NOT_ACTIVE, cancel.event_id), 100.0 * number) == (ev.Answer("retry"),)
+        request = gate.trigger("retry", 100.0 * number)
+        assert request is not None
+        gate.handle(ev.Created(f"again{number}", request.event_id), 100.0 * number)
+    (_, cancel) = gate.handle(ev.Tick(), 300.0)
+    assert isinstance(cancel, ev.Cancel)
+    assert gate.handle(ev.Error(ev.NOT_ACTIVE, cancel.event_id), 300.0) == (ev.GiveUp("response_lost"),)
+
+
+def test_what_the_caller_interrupted_is_not_asked_for_again() -> None:
+    gate = active_gate()
+    gate.handle(ev.SpeechStarted(), 1.0)
+    gate.handle(ev.CutShort("r1"), 1.0)
+    gate.handle(ev.Tick(), 11.0)
+    assert gate.handle(ev.Error(ev.NOT_ACTIVE, "probe_2"), 11.1) == ()
+
+
+def test_an_answer_about_a_named_response_says_nothing_of_the_request_behind_it() -> None:
+    gate = ready_gate()
+    gate.trigger("turn", 0.0)
+    gate.handle(ev.Created("r9"), 0.0)
+    assert gate.handle(ev.Tick(), 10.0) == (ev.Count("probe"), ev.Cancel("probe_2", "r9"))
+    assert gate.handle(ev.Error(ev.NOT_ACTIVE, "probe_2"), 10.1) == ()
+    assert gate.phase is Phase.REQUESTED
+    assert gate.handle(ev.Tick(), 15.1) == (ev.Count("probe"), ev.Cancel("probe_3", None))
 
 
 def test_progress_moves_the_deadline_and_silence_asks_the_server() -> None:
@@ -184,7 +289,15 @@ class LongInterruptedCalls(LongCalls):
     SETUP = Setup(Budget(turns=12, tools=4, reconnects=3, deadlines=4, half_opens=1), interrupts=True)
 
 
+class LongCallsWithLostEvents(LongCalls):
+    SETUP = Setup(
+        Budget(turns=12, tools=4, barge_ins=3, reconnects=2, deadlines=2, fails=3, drops=4, speaks=8), most_tools=2
+    )
+
+
 TestLongCalls = LongCalls.TestCase
 TestLongCalls.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestLongInterruptedCalls = LongInterruptedCalls.TestCase
 TestLongInterruptedCalls.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestLongCallsWithLostEvents = LongCallsWithLostEvents.TestCase
+TestLongCallsWithLostEvents.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_guard.certify.model_check import SMALL, check
+from pipeline_guard.certify.model_budget import Budget, Setup
+from pipeline_guard.certify.model_check import SETUPS, SMALL, check
 from pipeline_guard.certify.model_gate import Gate
-from pipeline_guard.certify.model_world import Budget, Setup
 from reference_agent import gate as gate_module
 from reference_agent import gate_events as ev
 from reference_agent.gate import TRANSITIONS, Phase, ResponseGate
@@ -93,9 +93,10 @@ def test_the_wrong_guards_are_stuck_when_the_end_of_a_response_is_lost(guard: ty
 
 
 # Without these nothing is lost but a counter, or a deadline that runs short; or the gate asks the server and learns the
-# same (the search allows one repeated answer after a lost response.created).
+# same (the search allows one repeated answer after a lost event).
 ONLY_COUNTED = {
     (Phase.ACTIVE, ev.Progress),
+    (Phase.PROBING, ev.Progress),
     (Phase.IDLE, ev.Done),
     (Phase.BACKOFF, ev.Done),
     (Phase.IDLE, ev.Error),
@@ -129,6 +130,26 @@ def _sends_again_when_the_deadline_passes(gate: ResponseGate, event: ev.Tick, no
     return (ev.Answer("watchdog"),)
 
 
+def _adopts_what_is_over(gate: ResponseGate, event: ev.Progress, now: float) -> ev.Actions:
+    gate.finished = ()
+    return ResponseGate._progress_requested(gate, event, now)
+
+
+def _believes_any_progress(gate: ResponseGate, event: ev.Progress, now: float) -> ev.Actions:
+    """It pays what came after the request, too, which that response cannot know of."""
+    if event.response_id in gate.finished:
+        return ()
+    return ResponseGate._created(gate, ev.Created(event.response_id, gate.pending_response), now)
+
+
+def _adopts_nothing(gate: ResponseGate, event: ev.Progress, now: float) -> ev.Actions:
+    return ()
+
+
+def _takes_a_cut_for_progress(gate: ResponseGate, event: ev.CutShort, now: float) -> ev.Actions:
+    return gate.handle(ev.Progress(event.response_id), now)
+
+
 def _any_error_frees(gate: ResponseGate, event: ev.Error, now: float) -> ev.Actions:
     return gate._idle()
 
@@ -146,3 +167,62 @@ def _any_error_frees(gate: ResponseGate, event: ev.Error, now: float) -> ev.Acti
 def test_a_wrong_transition_is_found(pair: tuple[Phase, type], wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gate_module.TRANSITIONS, pair, wrong)  # type: ignore[arg-type]
     assert any(check(ResponseGate, setup).problem for setup in SMALL.values())
+
+
+@pytest.mark.parametrize(
+    ("setup", "pair", "wrong", "problem"),
+    [
+        (
+            "late events",
+            (Phase.REQUESTED, ev.Progress),
+            _adopts_what_is_over,
+            "I5: resp1 is over, and becomes the active response again",
+        ),
+        (
+            "lost starts",
+            (Phase.REQUESTED, ev.Progress),
+            _believes_any_progress,
+            "I3: 1 of 2 turns and tool results never answered (dead air)",
+        ),
+        (
+            "lost starts",
+            (Phase.REQUESTED, ev.Progress),
+            _adopts_nothing,
+            "I3: resp1 is not heard, for the gate does not take it",
+        ),
+        (
+            "failures, events are lost",
+            (Phase.ACTIVE, ev.CutShort),
+            _takes_a_cut_for_progress,
+            "I3: 1 of 1 turns and tool results never answered (dead air)",
+        ),
+    ],
+)
+def test_what_goes_wrong_when_a_start_or_an_end_is_lost_is_named(
+    setup: str, pair: tuple[Phase, type], wrong: object, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gate_module.TRANSITIONS, pair, wrong)  # type: ignore[arg-type]
+    assert check(ResponseGate, SMALL[setup]).problem == problem
+
+
+def _keeps_no_presumption(gate: ResponseGate, *, ours: bool) -> None:
+    """The response that was taken for ours stays ours, whatever the server says."""
+    gate.presumed = False
+    gate._confirm()
+
+
+def _forgets_that_it_was_answered(gate: ResponseGate, event: ev.Progress, now: float) -> ev.Actions:
+    gate.answered = False
+    return ResponseGate._progress_requested(gate, event, now)
+
+
+def test_a_foreign_response_taken_for_ours_must_not_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ResponseGate, "_end_presumption", _keeps_no_presumption)
+    verdict = check(ResponseGate, SMALL["server creates, starts are lost"], watch=("I3",))
+    assert verdict.problem == "I3: 1 of 2 turns and tool results never answered (dead air)"
+
+
+def test_a_request_that_is_answered_already_becomes_nothing_that_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gate_module.TRANSITIONS, (Phase.REQUESTED, ev.Progress), _forgets_that_it_was_answered)
+    verdict = check(ResponseGate, SETUPS["server creates and interrupts"])
+    assert verdict.problem == "I8: resp2 is heard although the caller interrupted it before it began"

@@ -12,7 +12,7 @@ _HEAD = ("setup", "states", "steps", "seconds of CPU")
 
 
 def gate_part(*, full: bool, progress: Callable[[str], None] | None = None) -> Part:
-    """Search all setups: a second's worth of them, or with ``full`` some two million states (a minute)."""
+    """Search all setups: a second's worth of them, or with ``full`` some 2.9 million states (a minute)."""
     from pipeline_guard.certify.model_check import SETUPS, SMALL, check
     from reference_agent.gate import ResponseGate
 

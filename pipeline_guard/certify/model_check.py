@@ -12,8 +12,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_guard.certify.model_budget import Budget, Setup
 from pipeline_guard.certify.model_gate import Gate
-from pipeline_guard.certify.model_world import Budget, Model, Setup, World
+from pipeline_guard.certify.model_world import Model, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,18 @@ SETUPS: dict[str, Setup] = {
     "barge-in": Setup(Budget(turns=2, tools=1, barge_ins=2, deadlines=1)),
     "lost connections": Setup(Budget(turns=2, tools=1, reconnects=1, half_opens=1, deadlines=1)),
     "refusals and failures": Setup(Budget(turns=2, barge_ins=1, fails=1, rejects=1, ignores=1, deadlines=1)),
-    "lost events": Setup(Budget(turns=2, tools=1, barge_ins=1, drops=2, reconnects=1)),
+    "lost events": Setup(Budget(turns=2, tools=1, barge_ins=1, drops=2)),
     "repeated events": Setup(Budget(turns=2, tools=1, repeats=2, reconnects=1)),
     "server creates too": Setup(Budget(turns=2, foreign=2, fails=1, deadlines=1)),
     "server creates, caller interrupts": Setup(Budget(turns=1, barge_ins=2, foreign=1, fails=1, deadlines=1)),
     "server creates, events are lost": Setup(Budget(turns=1, barge_ins=1, foreign=2, drops=1, deadlines=1)),
+    "lost starts": Setup(Budget(turns=2, tools=1, barge_ins=1, drops=1, speaks=1)),
+    "lost starts and connections": Setup(Budget(turns=2, barge_ins=1, drops=2, reconnects=1, speaks=1)),
+    "failures, events are lost": Setup(Budget(turns=2, fails=1, drops=2, deadlines=1, speaks=1)),
+    "server interrupts, events are lost": Setup(Budget(turns=2, fails=1, drops=2, speaks=1), interrupts=True),
+    "server creates, starts are lost": Setup(Budget(turns=1, barge_ins=1, foreign=1, fails=1, drops=1, speaks=1)),
+    "server creates and interrupts": Setup(Budget(turns=2, foreign=1, drops=1, speaks=1), interrupts=True),
+    "late events": Setup(Budget(turns=2, tools=1, barge_ins=1, speaks=1, stale=1)),
     "everything at once": Setup(Budget(turns=2, tools=1, barge_ins=1, reconnects=1, deadlines=1)),
 }
 # A second or two: for every run of the tests.
@@ -58,6 +66,10 @@ SMALL: dict[str, Setup] = {
     "server creates too": Setup(Budget(turns=1, foreign=1, fails=1, deadlines=1)),
     "server creates, caller interrupts": Setup(Budget(turns=1, barge_ins=2, foreign=1)),
     "server creates, events are lost": Setup(Budget(turns=1, barge_ins=1, foreign=1, drops=1)),
+    "lost starts": Setup(Budget(turns=1, barge_ins=1, drops=1, speaks=1)),
+    "failures, events are lost": Setup(Budget(turns=0, fails=1, drops=2, deadlines=1, speaks=1)),
+    "server creates, starts are lost": Setup(Budget(turns=1, foreign=1, drops=1, speaks=1)),
+    "late events": Setup(Budget(turns=2, speaks=1, stale=1)),
 }
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 from reference_agent import gate_events as ev
 from reference_agent.gate import Phase
 
+_NAMES_ACTIVE = (ev.Created, ev.Error, ev.Progress, ev.CutShort)
+
 
 class Gate(Protocol):
     """What the model needs of a gate; ``reference_agent.gate.ResponseGate`` and the wrong ones in the tests have it."""
@@ -121,7 +123,7 @@ class GateStates:
         if isinstance(event, (ev.SpeechStarted, ev.BargeIn)) and self.playable[after]:
             return f"I8: {self.active[after]} plays on although the caller interrupts"
         old, new = self.active[before], self.active[after]
-        if new is not None and new != old and not isinstance(event, (ev.Created, ev.Error, ev.Progress)):
+        if new is not None and new != old and not isinstance(event, _NAMES_ACTIVE):
             return f"I5: {type(event).__name__} makes {new} the active response"
         if old is not None and new is None and isinstance(event, ev.Done) and old not in (event.response_id, "unknown"):
             return f"I5: the end of {event.response_id} clears {old}"

@@ -6,51 +6,38 @@ gate in it is the real object: its state is interned, and each (state, event) pa
 The server is modelled after the Realtime API's own statements: it writes one response at a time into the conversation,
 answers a ``response.create`` meanwhile with an error, sends its events in order, takes a response's context when it
 creates it, and always ends a response with ``response.done``.  Time is abstract: a deadline may pass at any moment.
+
+What a response says between its start and its end matters to a gate only where one of these is lost, so the server
+speaks only as often as the budget says.  A response that fails after it has spoken fails in an item, whose cut is told:
+no client can tell a failure behind a whole item from an answer whose end was lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+from pipeline_guard.certify.model_budget import (
+    BARGE_INS,
+    DEADLINES,
+    DROPS,
+    FAILS,
+    FOREIGN,
+    HALF_OPENS,
+    IGNORES,
+    NAMES,
+    RECONNECTS,
+    REJECTS,
+    REPEATS,
+    SPEAKS,
+    STALE,
+    TOOLS,
+    TURNS,
+    Setup,
+)  # fmt: skip
 from pipeline_guard.certify.model_gate import Gate, GateStates, Step
 from reference_agent import gate_events as ev
 from reference_agent.gate import Phase
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How often each thing may happen in one call; the search tries every order of them."""
-
-    turns: int = 2  # the caller says something
-    tools: int = 0  # a response ends with a function call
-    barge_ins: int = 0  # the caller interrupts and the client has to cancel
-    reconnects: int = 0  # the socket is lost
-    deadlines: int = 0  # a deadline passes although nothing is wrong
-    fails: int = 0  # a response ends as failed
-    rejects: int = 0  # a request is refused for another reason than an active response
-    ignores: int = 0  # a request is swallowed without a word
-    drops: int = 0  # a handler crashes: response.created or response.done never reaches the gate
-    repeats: int = 0  # response.created or response.done is delivered twice
-    foreign: int = 0  # the server creates a response by itself
-    half_opens: int = 0  # the connection is dead, and nobody says so
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """One question to the model."""
-
-    budget: Budget = Budget()
-    interrupts: bool = False  # the server cancels the active response when the caller starts to speak
-    most_tools: int = 1
-
-
-_BUDGETS = tuple(field.name for field in fields(Budget))
-TURNS, TOOLS, BARGE_INS, RECONNECTS, DEADLINES, FAILS, REJECTS, IGNORES, DROPS, REPEATS, FOREIGN, HALF_OPENS = range(
-    len(_BUDGETS)
-)
-
 
 UNANNOUNCED = -1  # in the place of a response's items: it holds the server's one place, and is not created yet
 LOST, UP, CLOSING, DEAD = range(4)  # the client is closing it; it is dead and the client does not know
@@ -62,7 +49,7 @@ class World(NamedTuple):
     gate: int  # index of the gate's state
     to_client: tuple[tuple[Any, ...], ...]
     to_server: tuple[tuple[Any, ...], ...]
-    active: tuple[Any, ...] | None  # the server's response: id, event id of its request, items in it, covered before it
+    active: tuple[Any, ...] | None  # id, event id of its request, items in it, covered before it, has it spoken
     items: int  # turns and tool results in the conversation, and the greeting
     covered: int  # how many of them a response has answered, or is answering
     settled: int  # the same, as far as the client has been told
@@ -94,7 +81,7 @@ class Model:
         """Return the world at the start of a call: not connected, and a greeting owed."""
         gate = self._gate()
         gate.trigger("greeting", 0.0)
-        budget = tuple(getattr(self.setup.budget, name) for name in _BUDGETS)
+        budget = tuple(getattr(self.setup.budget, name) for name in NAMES)
         return World(
             self.gates.intern(gate), (), (), None, 1, 0, 0, 0, 1, 0, 0, False, 0, 0, 0, 0, None, budget
         )  # fmt: skip
@@ -109,7 +96,12 @@ class Model:
             if w.active is not None and w.active[2] == UNANNOUNCED:
                 yield ("server announces", w.active[0]), False, self._announce(w), None
             elif w.active is not None:
+                if w.budget[SPEAKS]:
+                    then = w._replace(to_client=(*w.to_client, ("speaks", *w.active)), active=(*w.active[:4], True))
+                    yield ("server speaks", w.active[0]), True, self._spend(then, SPEAKS), None
                 yield from self._response_ends(w, w.active)
+            if w.budget[STALE]:
+                yield from self._stale(w)
             if w.to_client:
                 yield from self._client_reads(w)
             yield from self._caller(w)
@@ -187,7 +179,7 @@ class Model:
         repeats_itself = event_id is not None and w.items <= w.covered
         created = ("created", name, event_id, w.items, w.covered, repeats_itself)
         return w._replace(
-            active=(name, event_id, w.items, w.covered),
+            active=(name, event_id, w.items, w.covered, False),
             covered=max(w.covered, w.items),
             responses=w.responses + 1,
             to_client=(*w.to_client, created),
@@ -196,7 +188,7 @@ class Model:
     @staticmethod
     def _take_up(w: World) -> World:
         """Begin a response of the server's own that is announced later: a request that comes between is refused."""
-        return w._replace(active=(f"resp{w.responses + 1}", None, UNANNOUNCED, 0), responses=w.responses + 1)
+        return w._replace(active=(f"resp{w.responses + 1}", None, UNANNOUNCED, 0, False), responses=w.responses + 1)
 
     def _announce(self, w: World) -> World:
         """Create the response that was taken up, if there is one; its context is as of now."""
@@ -212,7 +204,7 @@ class Model:
 
     def _end(self, w: World, active: tuple[Any, ...], status: str, reason: str | None, *, void: bool) -> World:
         """End the active response; a void one has answered nothing."""
-        name, event_id, _, before = active
+        name, event_id, _, before, _ = active
         covered = max(before, w.excused) if void else w.covered
         done = ("done", name, event_id, status, reason, covered, 0)
         return w._replace(active=None, covered=covered, to_client=(*w.to_client, done))
@@ -225,8 +217,17 @@ class Model:
             then = self._spend(ended, TOOLS)._replace(to_client=(*w.to_client, done))
             yield ("server ends with a tool call", active[0]), True, then, None
         if w.budget[FAILS]:
-            then = self._spend(self._end(w, active, "failed", None, void=True), FAILS)
-            yield ("server fails", active[0]), True, then, None
+            w = self._spend(w, FAILS)
+            if not (active[4] and w.budget[DROPS]):
+                yield ("server fails", active[0]), True, self._end(w, active, "failed", None, void=True), None
+            if w.budget[DROPS]:
+                cut = w._replace(to_client=(*w.to_client, ("cut short", *active)))
+                yield (
+                    ("server fails in an item", active[0]),
+                    True,
+                    self._end(cut, active, "failed", None, void=True),
+                    None,
+                )
 
     # -- the caller, the clock, the network
 
@@ -339,6 +340,8 @@ class Model:
             then = w._replace(known=w.known + 1, unacknowledged=w.unacknowledged - 1)
         elif kind == "created":
             return self._client_sees_created(w, message, label)
+        elif kind in ("speaks", "cut short"):
+            return self._client_hears(w, message, label)
         elif kind == "done":
             _, name, event_id, status, reason, covered, calls = message
             step = self.gates.handle(w.gate, ev.Done(name, status, reason, event_id))
@@ -364,8 +367,7 @@ class Model:
         _, name, event_id, items, before, repeats_itself = message
         step = self.gates.handle(w.gate, ev.Created(name, event_id))
         then = w._replace(outstanding=None) if event_id is not None and event_id == w.outstanding else w
-        problem = step.problem
-        budget = self.setup.budget
+        problem, budget = step.problem, self.setup.budget
         if step.active != name:
             problem = problem or f"I3: {name} is not heard, for the gate does not take it"
         if step.active == name:
@@ -380,6 +382,33 @@ class Model:
             if repeats_itself and step.playable and not (budget.drops or (budget.foreign and budget.barge_ins)):
                 problem = problem or f"I2: {name} says again what was already answered (the caller hears it twice)"
         return label, False, self._apply(then, step), problem or self._second_request(then, step)
+
+    def _client_hears(self, w: World, message: tuple[Any, ...], label: tuple[Any, ...]) -> Change:
+        """Take in something that a response says; where its start was lost, this is the first of it."""
+        kind, name, event_id, items, before, _ = message
+        step = self.gates.handle(w.gate, ev.Progress(name) if kind == "speaks" else ev.CutShort(name))
+        then, problem = w, step.problem
+        unannounced = self.gates.phases[w.gate] is Phase.REQUESTED and event_id is not None
+        if unannounced and event_id == w.outstanding and step.active != name:
+            problem = problem or f"I3: {name} is not heard, for the gate does not take it"
+        if step.active == name != self.gates.active[w.gate]:
+            # While its request is open the client cannot know what that response answers.
+            then = then._replace(heard=0 if self.gates.pending[step.gate] else items)
+            if not step.playable and name == f"resp{w.responses}":  # thrown away unheard
+                then = then._replace(covered=min(then.covered, max(before, w.excused)))
+            elif step.playable and event_id is not None and items <= w.excused:
+                problem = problem or f"I8: {name} is heard although the caller interrupted it before it began"
+        return label, False, self._apply(then, step), problem
+
+    def _stale(self, w: World) -> Iterator[Change]:
+        """Something of a response arrives after its end; one whose events were all lost may be taken up again."""
+        under_way = {message[1] for message in w.to_client if len(message) > 1} | {(w.active or ("",))[0]}
+        for name in (f"resp{number + 1}" for number in range(w.responses)):
+            if name not in under_way:
+                step = self.gates.handle(w.gate, ev.Progress(name))
+                taken = step.active == name != self.gates.active[w.gate] and not self.setup.budget.drops
+                problem = f"I5: {name} is over, and becomes the active response again" if taken else step.problem
+                yield ("client reads late", name), True, self._apply(self._spend(w, STALE), step), problem
 
     @staticmethod
     def _second_request(w: World, step: Step) -> str | None:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable
+from typing import cast
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
@@ -36,15 +37,14 @@ class LightWebSocket(asyncio.Protocol):
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of its subclasses
         if self._asks is not None:
             host, path, headers = self._asks
             key = base64.b64encode(os.urandom(16)).decode()
             lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade"]
             lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
-            transport.write("\r\n".join([*lines, "", ""]).encode())
+            self._transport.write("\r\n".join([*lines, "", ""]).encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

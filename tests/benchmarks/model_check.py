@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from pipeline_guard.certify.model_budget import Budget, Setup
 from pipeline_guard.certify.model_check import SETUPS, check
-from pipeline_guard.certify.model_world import Budget, Setup
 from reference_agent.gate import ResponseGate
 from tests.wrong_guards import ContractGuard, DroppingGuard, QueueOneGuard
 
