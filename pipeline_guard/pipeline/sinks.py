@@ -203,6 +203,8 @@ def _strip(node: ir.Expr, method: str) -> ir.Expr | None:
 def _argument(call: ir.Call, names: Iterable[str]) -> ir.Expr | None:
     wanted = list(names)
     for keyword in call.keywords:
-        if keyword.name in wanted:
+        # ``send(message, text=True)`` says how a message goes, not what it is.
+        how = call.args and type(keyword.value) is ir.Const and not isinstance(keyword.value.value, str)
+        if keyword.name in wanted and not how:
             return keyword.value
     return call.args[0] if call.args else None
