@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 # only whether a file is worth reading.
 _IMPORT = re.compile(rb"import\b[ \t]*(\([^)]*\)?|[^\n;]*)")
 _FROM = re.compile(rb"from[ \t]+(\.*[\w.]*)[ \t]*\Z")
-_HEAD = re.compile(rb"[^:;\n]*\Z")
+_BEFORE = (b"\n", b":", b";")
 _LONGEST_HEAD = 200
 _NAME = re.compile(rb"\w+")
 # Files that load others by names that are put together: any word may be part of one.
@@ -40,8 +40,7 @@ class Namer:
 
     def _take(self, before: bytes, names: bytes) -> None:
         """Take in what an import says, by what stands before and behind the word."""
-        begun = _HEAD.search(before)
-        head = begun[0].strip() if begun is not None else b""
+        head = before[max(before.rfind(mark) for mark in _BEFORE) + 1 :].strip()
         parent = _FROM.match(head)
         if head and parent is None:
             return
