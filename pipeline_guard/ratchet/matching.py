@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 Old = TypeVar("Old")
 New = TypeVar("New")
 
 
-class Stage(NamedTuple, Generic[Old, New]):
+@dataclass(frozen=True)
+class Stage(Generic[Old, New]):
     """What two things must have in common.  ``fits`` may refuse a pair; ``alike`` picks the most similar code."""
 
     old_key: Callable[[Old], Hashable]
@@ -19,7 +21,8 @@ class Stage(NamedTuple, Generic[Old, New]):
     alike: Callable[[Old | New], str] | None = None
 
 
-class Pairing(NamedTuple, Generic[Old, New]):
+@dataclass(frozen=True)
+class Pairing(Generic[Old, New]):
     """Which old thing is which new one; what is gone; what is new."""
 
     pairs: list[tuple[Old, New]]
