@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from reference_agent import gate_events as ev
 from reference_agent.gate import Phase
@@ -41,8 +41,8 @@ class ContractGuard:
         return response_id == self.active_response_id
 
     def state(self) -> tuple[object, ...]:
-        names = [name for base in reversed(type(self).__mro__) for name in getattr(base, "__slots__", ())]
-        return tuple(getattr(self, name) for name in names)
+        # Not ``__slots__``: on Python 3.10 those of a derived class hold its bases' once more.
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     @classmethod
     def from_state(cls, state: tuple[object, ...]) -> ContractGuard:
