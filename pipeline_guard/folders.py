@@ -10,6 +10,8 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline_guard.file_times import IS_TRUSTED, is_settled
+
 if TYPE_CHECKING:
     from pipeline_guard.cache import Cache
 
@@ -21,10 +23,6 @@ LISTED_SUFFIXES = (*PYTHON_SUFFIXES, *DOCUMENT_SUFFIXES)
 ENVIRONMENT, IGNORES = "pyvenv.cfg", ".gitignore"
 _MARKS = frozenset({ENVIRONMENT, IGNORES})
 _KIND = "folders"
-# A folder that changed later than so long ago may change again without its times telling: some disks count in seconds.
-_SETTLED_NS = 2_000_000_000
-# Windows keeps no time of a change that a program cannot set back.
-_IS_TRUSTED = os.name == "posix"
 
 # Time of the last change of the content and of the entry (both in nanoseconds), and number on the disk.
 _Stamp = tuple[int, int, int]
@@ -45,7 +43,7 @@ class Folders:
     """Lists folders of a project.  What an earlier run saw is taken from ``cache``, where it is kept under ``key``."""
 
     def __init__(self, cache: Cache | None = None, key: str = "") -> None:
-        self._cache = cache if _IS_TRUSTED else None
+        self._cache = cache if IS_TRUSTED else None
         self._key = key
         self._earlier: dict[str, _Row] | None = None
         self._now: dict[str, _Row] = {}
@@ -72,8 +70,8 @@ class Folders:
             return
         import msgspec
 
-        settled = time.time_ns() - _SETTLED_NS
-        rows = {path: row for path, row in self._now.items() if max(row[0][:2]) <= settled}
+        now = time.time_ns()
+        rows = {path: row for path, row in self._now.items() if is_settled(row[0][0], row[0][1], now)}
         with contextlib.suppress(UnicodeEncodeError):  # a name that is no text: such a project is read anew each time
             self._cache.put(_KIND, self._key, msgspec.msgpack.encode(rows))
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline_guard import file_times
 from pipeline_guard.__main__ import main
 from pipeline_guard.cache import FOLDER_VARIABLE, Cache
 from pipeline_guard.config import Config
@@ -43,14 +44,14 @@ CREATE = '            await realtime.send(json.dumps({"type": "response.create"}
 # As long as the above, so that neither size nor name tells them apart.
 CANCEL = CREATE.replace("response.create", "response.cancel")
 
-pytestmark = pytest.mark.skipif(not contents.IS_TRUSTED, reason="here every file is read each time")
+pytestmark = pytest.mark.skipif(not file_times.IS_TRUSTED, reason="here every file is read each time")
 Check = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
 def _settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust a file from the moment after it was written: the tests do not wait for seconds."""
-    monkeypatch.setattr(contents, "SETTLED_NS", -10_000_000_000)
+    monkeypatch.setattr(file_times, "SETTLED_NS", -10_000_000_000)
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_branches_whose_files_bear_the_same_times(tree: Path, check: Check) -> N
 def test_a_file_that_changed_just_before_it_was_read_is_read_again(
     tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "SETTLED_NS", 2_000_000_000)
+    monkeypatch.setattr(file_times, "SETTLED_NS", 2_000_000_000)
     file = discover(tree, (), 10**6).files[0]
     assert file.stamp is not None
     young = file._replace(stamp=(file.stamp[0], *([contents.time.time_ns()] * 2), file.stamp[3]))

@@ -7,7 +7,6 @@ just before it was read may change once more without any of this showing, so it 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -15,7 +14,8 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline_guard.cache import Cache
-from pipeline_guard.discovery import SourceFile, Stamp
+from pipeline_guard.discovery import SourceFile
+from pipeline_guard.file_times import IS_TRUSTED, is_settled
 from pipeline_guard.folders import DOCUMENT_SUFFIXES
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import halves
@@ -23,10 +23,6 @@ from pipeline_guard.program.sources import Sources, read_source
 
 _KIND = "trees"
 _DIGEST_BYTES = 16
-# Clocks of file systems move in steps: of 2 s on FAT, of some milliseconds elsewhere.
-SETTLED_NS = 2_000_000_000
-# Windows keeps no time of a change that a program cannot set back.
-IS_TRUSTED = os.name == "posix"
 # Bytes of files that are kept in memory after they were looked at, in case that more than a look is needed.
 KEPT_BYTES = 64_000_000
 # What the bytes of a file show, as far as anybody asked.
@@ -109,7 +105,7 @@ class Contents:
         rows: dict[str, _Row] = {
             file.rel: (*file.stamp, digests[file.rel], flags[file.rel])
             for file in everything
-            if file.stamp is not None and file.rel in digests and _is_settled(file.stamp, now)
+            if file.stamp is not None and file.rel in digests and is_settled(file.stamp[1], file.stamp[2], now)
         }
         if IS_TRUSTED and rows != known:
             self._keep(rows)
@@ -161,8 +157,3 @@ class Contents:
 def digest(data: bytes) -> bytes:
     """Return what stands for the bytes of a file."""
     return blake2b(data, digest_size=_DIGEST_BYTES).digest()
-
-
-def _is_settled(stamp: Stamp, now: int) -> bool:
-    """Say whether a file has been as it is for so long that a later change cannot bear the same times."""
-    return max(stamp[1], stamp[2]) + SETTLED_NS <= now
