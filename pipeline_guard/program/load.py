@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts import ir
@@ -210,8 +211,7 @@ class HotNames:
         self._telling = self._literals | {method for method in self._methods if "." not in method}
         self._paths = [frozenset(method.split(".")) for method in sorted(self._methods) if "." in method]
         self._engines = vocabulary.engines
-        parts = [*vocabulary.engines.addresses, *(f"<{verb.element}" for verb in vocabulary.verbs_of_twiml)]
-        self._parts = re.compile("|".join(map(re.escape, parts)) or r"(?!)")
+        self._verbs = [f"<{verb.element}" for verb in vocabulary.verbs_of_twiml]
         self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
         self._sends = vocabulary.send_methods
         self._near_engine: dict[Module, frozenset[str]] = {}
@@ -335,6 +335,11 @@ class HotNames:
     def _is_event_text(self, text: str) -> bool:
         """Say whether a string is an event written as JSON, or the beginning of one."""
         return "{" in text and "type" in text and any(literal in text for literal in self._literals)
+
+    @cached_property
+    def _parts(self) -> re.Pattern[str]:
+        """The parts of engines' addresses and the TwiML verbs: hundreds, and most programs hold no text to look in."""
+        return re.compile("|".join(map(re.escape, [*self._engines.addresses, *self._verbs])) or r"(?!)")
 
     def _has_part(self, text: str) -> bool:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""
