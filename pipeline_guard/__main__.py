@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has what it wanted (`… | head`).  Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has what it wanted (`… | head`)
         return PIPE_CLOSED
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -64,9 +63,13 @@ def _no_room(error: OSError) -> int:
     where = error.filename or "the output"
     _say(f"{where} could not be written: {error.strerror}; make room and run the command again")
     if error.filename is None:
-        # What could not be written would be tried once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     return INTERNAL
+
+
+def _drop_output() -> None:
+    """Let what could not be written go nowhere: Python would try once more when it flushes at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _internal_error(error: Exception) -> int:

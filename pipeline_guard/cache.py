@@ -14,8 +14,11 @@ import time
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline_guard.whole_files import replace_file
+
+T = TypeVar("T")
 
 FOLDER_VARIABLE = "PIPELINE_GUARD_CACHE_DIR"
 _MAGIC = b"PGC1"
@@ -60,6 +63,18 @@ class Cache:
         if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != _digest(payload):
             return None
         return payload
+
+    def data(self, kind: str, key: str, shape: type[T]) -> T | None:
+        """Return what an entry holds as data of a type; None where there is none, or something else wrote it."""
+        stored = self.get(kind, key)
+        if stored is None:
+            return None
+        import msgspec
+
+        try:
+            return msgspec.msgpack.decode(stored, type=shape)
+        except msgspec.DecodeError:
+            return None
 
     def has(self, kind: str, key: str) -> bool:
         """Say whether there is an entry; it may still turn out to be damaged."""

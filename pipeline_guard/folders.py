@@ -91,12 +91,4 @@ class Folders:
         return held
 
     def _stored(self, cache: Cache) -> dict[str, _Row]:
-        import msgspec
-
-        stored = cache.get(_KIND, self._key)
-        if stored is None:
-            return {}
-        try:
-            return msgspec.msgpack.decode(stored, type=dict[str, _Row])
-        except msgspec.DecodeError:
-            return {}  # written by something else than this tool
+        return cache.data(_KIND, self._key, dict[str, _Row]) or {}

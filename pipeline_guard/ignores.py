@@ -53,15 +53,8 @@ class Memory:
             self._cache.put(_KIND, self._key, msgspec.msgpack.encode(self._used))
 
     def _stored(self) -> Verdicts:
-        stored = self._cache.get(_KIND, self._key) if self._cache is not None else None
-        if stored is None:
-            return {}
-        import msgspec
-
-        try:
-            return msgspec.msgpack.decode(stored, type=Verdicts)
-        except msgspec.DecodeError:
-            return {}  # written by something else than this tool
+        known = self._cache.data(_KIND, self._key, Verdicts) if self._cache is not None else None
+        return known or {}
 
 
 def remembered(cache: Cache | None, root: Path) -> Memory:

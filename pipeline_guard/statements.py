@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ReadFile = Callable[[str], bytes]
 
 _KIND = "statements"
-_decode = msgspec.msgpack.Decoder(dict[str, tuple[str, str]]).decode
 _DIGITS = 12
 _SHOWN = 100
 _OWN_COMMENT = re.compile(r"\s#\s*pipeline-guard:.*", re.IGNORECASE)
@@ -88,11 +87,10 @@ class Statements:
     def _stored(self, path: str) -> dict[str, tuple[str, str]]:
         """Return the statements of a file by "line:column:end", as far as an earlier run asked for them."""
         if path not in self._known:
-            stored = self.cache.get(_KIND, self._key(path)) if self.cache is not None else None
-            try:
-                self._known[path] = _decode(stored) if stored is not None else {}
-            except msgspec.DecodeError:
-                self._known[path] = {}  # written by something else than this tool
+            known = (
+                self.cache.data(_KIND, self._key(path), dict[str, tuple[str, str]]) if self.cache is not None else None
+            )
+            self._known[path] = known or {}
         return self._known[path]
 
     def _key(self, path: str) -> str:
@@ -171,10 +169,8 @@ class Statements:
     def _tree(self, path: str) -> ast.Module | None:
         if path not in self._trees:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    self._trees[path] = ast.parse(self._content(path))
-            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                self._trees[path] = _parse(self._content(path))
+            except OSError:
                 self._trees[path] = None
         return self._trees[path]
 
@@ -194,17 +190,21 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _parse_lines(part: list[str]) -> tuple[_Suite | None, int]:
-    """Return the tree of a function of these lines, and by how much less the lines in it count."""
-    indented = part[0][:1].isspace()
-    source = "\n".join(["if 1:", *part] if indented else part)
+def _parse(source: bytes | str) -> ast.Module | None:
+    """Return the tree of some code, None where it has none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None, 0
-    around = tree.body[0] if indented else tree
+        return None
+
+
+def _parse_lines(part: list[str]) -> tuple[_Suite | None, int]:
+    """Return the tree of a function of these lines, and by how much less the lines in it count."""
+    indented = part[0][:1].isspace()
+    tree = _parse("\n".join(["if 1:", *part] if indented else part))
+    around = tree.body[0] if indented and tree is not None else tree
     return (around, -int(indented)) if isinstance(around, (ast.Module, ast.If)) else (None, 0)
 
 

@@ -454,12 +454,9 @@ def _own_tables(folder: Path, cache: Cache | None) -> list[tuple[str, dict[str, 
     from pipeline_guard.cache import code_version, content_key
 
     key = content_key(code_version()) if cache is not None else ""
-    stored = cache.get(_KIND, key) if cache is not None else None
-    if stored is not None:
-        try:
-            return msgspec.msgpack.decode(stored, type=list[tuple[str, dict[str, Any]]])
-        except msgspec.DecodeError:
-            pass  # written by something else than this tool
+    known = cache.data(_KIND, key, list[tuple[str, dict[str, Any]]]) if cache is not None else None
+    if known is not None:
+        return known
     tables = [(path.name, _table(path)) for path in sorted(folder.glob("*.toml"))]
     if cache is not None:
         cache.put(_KIND, key, msgspec.msgpack.encode(tables))

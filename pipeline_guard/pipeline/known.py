@@ -36,13 +36,7 @@ def tree_key(root: Path, config: Config, what: bytes) -> str:
 
 def stored_map(cache: Cache, key: str) -> PipelineMap | None:
     """Return the map that was stored under a key."""
-    stored = cache.get(_KIND, key)
-    if stored is None:
-        return None
-    try:
-        return msgspec.msgpack.decode(stored, type=PipelineMap)
-    except msgspec.DecodeError:
-        return None  # written by something else than this tool
+    return cache.data(_KIND, key, PipelineMap)
 
 
 def store_map(cache: Cache, key: str, pipeline_map: PipelineMap) -> None:

@@ -55,7 +55,6 @@ class Needs(msgspec.Struct, array_like=True):
         return any(call in data for call in self.calls) or any(stem in data for stem in self.stems)
 
 
-_decode = msgspec.msgpack.Decoder(Needs).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -73,13 +72,9 @@ def keep(cache: Cache, key: str, needs: Needs | None) -> None:
 
 def map_key_that_holds(cache: Cache, key: str, contents: Contents) -> str | None:
     """Return the key of the last map if what has changed since had no part in it and has none now."""
-    stored = cache.get(_KIND, key)
-    if stored is None:
+    needs = cache.data(_KIND, key, Needs)
+    if needs is None:
         return None
-    try:
-        needs = _decode(stored)
-    except msgspec.DecodeError:
-        return None  # written by something else than this tool
     digests = contents.digests
     if needs.digests.keys() != digests.keys() or contents.gaps:
         return None

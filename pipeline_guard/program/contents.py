@@ -31,7 +31,6 @@ _Row = tuple[int, int, int, int, bytes, int]
 # Of each file the digest of its bytes and what they show, or None where it could not be read.
 _Seen = list[tuple[bytes, int] | None]
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[str, _Row]).decode
 
 
 class Contents:
@@ -141,13 +140,8 @@ class Contents:
         return digest(data), self.look(file.rel, data)
 
     def _known(self) -> Mapping[str, _Row]:
-        stored = self.cache.get(_KIND, self.key) if self.cache is not None else None
-        if stored is None:
-            return {}
-        try:
-            return _decode(stored)
-        except msgspec.DecodeError:
-            return {}  # written by something else than this tool
+        known = self.cache.data(_KIND, self.key, dict[str, _Row]) if self.cache is not None else None
+        return known or {}
 
     def _keep(self, rows: Mapping[str, _Row]) -> None:
         if self.cache is not None:
