@@ -35,7 +35,7 @@ _KEYS: dict[str, frozenset[str]] = {
     "inbound": frozenset({"paths"}),
     "socket": frozenset({"paths", "argument", "position"}),
     "provider": frozenset({"name", "hosts"}),
-    "names": frozenset({"post_call", "startup", "factories", "calls", "after"}),
+    "names": frozenset({"post_call", "startup", "factories", "applications", "calls", "after"}),
     "decorator": frozenset({"names", "receiver", "context", "by_path", "stream"}),
     "registration": frozenset({"names", "context", "stream"}),
     "base": frozenset({"names", "context", "methods"}),

@@ -11,7 +11,7 @@ from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.places import is_script, module_context
-from pipeline_guard.program.reach import APART, RANK, Entry, Reachability, Reached, as_context
+from pipeline_guard.program.reach import APART, MODULE, RANK, Entry, Reachability, Reached, as_context
 from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
@@ -238,7 +238,7 @@ class Evidence:
         steps: list[Step] = []
         for part in self.reach.path(func, _order(kind)):
             if isinstance(part, Entry):
-                if part.note != "module":
+                if part.note != MODULE:
                     steps.append(step_at(part.func, part.line, part.note))
             else:
                 steps.append(_step_of(part))

@@ -11,6 +11,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Confidence
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.evaluate import Evaluator
+from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.heat import GENERIC_METHODS, Heat
 from pipeline_guard.program.jobs import jobs_of
 from pipeline_guard.program.link import Program
@@ -67,10 +68,16 @@ class CallGraph:
     """
 
     def __init__(
-        self, program: Program, evaluator: Evaluator, hot: Iterable[str] = (), events: Iterable[str] = ()
+        self,
+        program: Program,
+        evaluator: Evaluator,
+        hot: Iterable[str],
+        events: Iterable[str],
+        factories: Factories,
     ) -> None:
         self.program = program
         self.evaluator = evaluator
+        self._factories = factories
         self._heat = Heat(hot, events)
         # Calls that nobody has asked for yet, by name; None stands for all that a function has of that name.
         self._quiet: dict[str, list[tuple[Func, CallSite | None]]] = {}
@@ -172,7 +179,7 @@ class CallGraph:
                     caller = edge.caller
                     while caller.parent is not None and (caller.name == "<lambda>" or caller.is_registered):
                         caller = caller.parent
-                    if edge.kind != "escape" and caller.index != 0:
+                    if edge.kind != "escape" and caller.index != 0 and not self._factories.has(caller):
                         hot.add(caller.name)
                         if caller.owner_class is not None:
                             hot.add(caller.owner_class.name)

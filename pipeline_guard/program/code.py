@@ -280,6 +280,13 @@ class Func:
         """Say whether the function may call something of one of several names."""
         return any(name in wanted for name in self.ir.called)
 
+    def names_attribute(self, name: str) -> bool:
+        """Say whether the function calls or hands on an attribute of a name: ``x.name``."""
+        sites = self.calls_named.get(name, ())
+        return any(type(site.call.func) is ir.Attr for site in sites) or any(
+            type(reference.node) is ir.Attr and reference.node.name == name for reference in self.references
+        )
+
     @cached_property
     def calls_named(self) -> dict[str, list[CallSite]]:
         """Last name of the callee → the calls of it."""

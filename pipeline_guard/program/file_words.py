@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 # What a word is made of; everything else, bytes above ASCII too, stands between words.
@@ -14,11 +14,19 @@ _FEW = 16
 _RUN = re.compile(rb"[A-Za-z0-9_.]+")
 
 
+# What may follow the type of an event: the end of the word, or what makes it the answer to it ("session.updated").
+_ENDS_OF_EVENT = tuple(tail + end for tail in (b"", b"d", b"led") for end in (b"\n", b"."))
+
+
 class Needles(NamedTuple):
-    """Byte strings to look for: those that can only stand inside one word, and the others with their longest word."""
+    """Byte strings to look for: those that can only stand inside one word, and the others with their longest word.
+
+    ``events`` are words too, but none is in "session.updated_at".
+    """
 
     words: tuple[bytes, ...]
     texts: tuple[tuple[bytes, bytes], ...]
+    events: tuple[bytes, ...]
 
 
 def names_of(data: bytes) -> list[bytes]:
@@ -26,17 +34,19 @@ def names_of(data: bytes) -> list[bytes]:
     return data.translate(_TO_NAMES).split()
 
 
-def needles(parts: Iterable[bytes]) -> Needles:
-    """Return byte strings ready to be looked for."""
+def needles(parts: Sequence[bytes], events: Collection[bytes] = ()) -> Needles:
+    """Return byte strings ready to be looked for; ``events`` are those of them that are types of events."""
     words: list[bytes] = []
     texts: list[tuple[bytes, bytes]] = []
     for part in parts:
         runs = _RUN.findall(part)
+        if part in events:
+            continue
         if runs == [part]:
             words.append(part)
         else:
             texts.append((max(runs, key=len, default=b""), part))
-    return Needles(tuple(words), tuple(texts))
+    return Needles(tuple(words), tuple(texts), tuple(event for event in parts if event in events))
 
 
 class FileWords:
@@ -52,7 +62,7 @@ class FileWords:
         for rel, text in data.items():
             words = set(text.translate(_TO_WORDS).split())
             everywhere |= words
-            self._words[rel] = b"\n".join(words)
+            self._words[rel] = b"\n".join((*words, b""))
         self._everywhere = b"\n".join(everywhere)
 
     def present(self, wanted: Needles) -> Needles:
@@ -60,6 +70,7 @@ class FileWords:
         return Needles(
             tuple(word for word in wanted.words if word in self._everywhere),
             tuple(entry for entry in wanted.texts if entry[0] in self._everywhere),
+            tuple(word for word in wanted.events if word in self._everywhere),
         )
 
     def holds(self, rel: str, wanted: Needles) -> bool:
@@ -67,6 +78,9 @@ class FileWords:
         words = self._words[rel]
         for word in wanted.words:
             if word in words:
+                return True
+        for event in wanted.events:
+            if event in words and any(event + end in words for end in _ENDS_OF_EVENT):
                 return True
         return any(run in words and text in self._data[rel] for run, text in wanted.texts)
 

@@ -15,6 +15,7 @@ from pipeline_guard.program import signs
 from pipeline_guard.program.ahead import read_ahead
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.file_words import FileWords, needles
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.link import Program
@@ -68,7 +69,8 @@ class Loader:
         program = Program(self.files, self._module, self.package)
         words = FileWords(self._data)
         engines = self.vocabulary.engines
-        literals = words.present(needles(self.vocabulary.literals))
+        events = {event.encode() for event in self.vocabulary.events}
+        literals = words.present(needles(self.vocabulary.literals, events))
         packages = words.present(needles(engines.package_roots))
         for rel, data in self._data.items():
             may_matter = words.holds(rel, literals) or (words.holds(rel, packages) and engines.is_imported_in(data))
@@ -214,6 +216,8 @@ class HotNames:
         self._verbs = [f"<{verb.element}" for verb in vocabulary.verbs_of_twiml]
         self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
         self._sends = vocabulary.send_methods
+        self._factories = Factories(vocabulary)
+        self._given: set[str] = set()  # the names of factories that are given something
         self._near_engine: dict[Module, frozenset[str]] = {}
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
         self._defined: dict[bytes, set[bytes]] = {}  # by the names of the modules that define something hot
@@ -280,6 +284,13 @@ class HotNames:
 
     def _add(self, func: Func) -> None:
         self._functions.add(func)
+        if self._factories.has(func):
+            # Half a program may ask for its application, and what that registers runs for none of them.  Only what
+            # they give it matters.
+            if func.ir.params:
+                self._learn_name(func.name, func.module)
+                self._given.add(func.name)
+            return
         if func.index == 0:
             # A module whose own top level leads to a sink: what it assigns there can be imported.
             return
@@ -307,11 +318,29 @@ class HotNames:
             self._plain.add(func)
         if not func.has_words(self._names):
             return False
-        hits = func.names_used & self._names
+        hits = {name for name in (func.names_used & self._names) - self._given if not self._is_another(name, func)}
         if not hits:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
         return not hits.isdisjoint(self.telltale) or self._is_near(func.module)
+
+    def _is_another(self, name: str, func: Func) -> bool:
+        """Say whether a hot name means something else in a function: a variable of its own, or a function beside it."""
+        for scope in func.enclosing():
+            places = scope.definitions.get(name, ())
+            if name in scope.imports or (scope.index == 0 and not places):
+                return False
+            if not places and name not in scope.params:
+                continue
+            for place in places:
+                op = scope.ir.ops[place]
+                if op.kind == "def" and type(op.value) is ir.Lambda:
+                    if func.module.functions[op.value.function] in self._functions:
+                        return False
+                elif op.kind == "class" or scope.index == 0:
+                    return False
+            return not func.names_attribute(name)
+        return False
 
     def _may_hold_sink(self, func: Func) -> bool:
         """Say whether a closer look at a function is worth while."""

@@ -13,6 +13,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Context
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func, Module
+from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.phases import Phases
 from pipeline_guard.program.places import module_context
@@ -35,6 +36,9 @@ _SERVES_SOCKET = frozenset({
 # The same for what need not belong to a call: there a call that is over says more than a request or a script.
 APART: tuple[Reached, ...] = ("live", "post_call", "request", "main", "startup", "offline", "example", "test")
 _DURING = frozenset({"live", "main"})
+# The notes of entry points that are no handlers: they run when a program starts.
+MODULE, FACTORY = "module", "makes the application"
+_STARTS = (MODULE, FACTORY)
 _CALL_DEPTH = 2  # calls below a handler that are looked at for signs of a telephone call
 
 
@@ -76,6 +80,10 @@ class Reachability(msgspec.Struct, dict=True):
         entry = self.entry_of(func)
         return entry is not None and entry.stream
 
+    @cached_property
+    def _factories(self) -> Factories:
+        return Factories(self.vocabulary)
+
     def find_entries(self) -> None:
         """Find the entry points."""
         for module in list(self.graph.program.modules.values()):
@@ -104,9 +112,9 @@ class Reachability(msgspec.Struct, dict=True):
         return outer
 
     def entry_of(self, func: Func) -> Entry | None:
-        """Return the entry point that a function is, or None."""
+        """Return the handler or the like that a function is, or None: what starts a program waits for nobody."""
         for entry in self.entries[self._sorted :]:
-            if entry.note != "module":
+            if entry.note not in _STARTS:
                 self._by_func.setdefault(entry.func, entry)
         self._sorted = len(self.entries)
         return self._by_func.get(func)
@@ -114,7 +122,7 @@ class Reachability(msgspec.Struct, dict=True):
     @cached_property
     def serves(self) -> bool:
         """Say whether the program has handlers of its own for calls or requests: then its scripts start them."""
-        return any(entry.note != "module" and entry.context in ("live", "request") for entry in self.entries)
+        return any(entry.note not in _STARTS and entry.context in ("live", "request") for entry in self.entries)
 
     def context(self, func: Func, op: int | None = None) -> Context:
         """Return the context of a place; "dormant" when no entry point leads there or a constant flag closes it."""
@@ -155,6 +163,8 @@ class Reachability(msgspec.Struct, dict=True):
         for func in module.functions[1:]:
             for context, note, stream in self._marks(func):
                 self._enter(func, place or context, note, func.ir.line, stream)
+            if self._factories.has(func):  # a server runs it; who else does was not looked up
+                self._enter(func, place or "startup", FACTORY, func.ir.line)
         for cls in module.classes:
             rules = self._framework_bases(cls)
             if rules and not self.is_named(cls.name):
@@ -166,7 +176,7 @@ class Reachability(msgspec.Struct, dict=True):
                     method = module.functions[index]
                     context = self._refined(_as_context(rule.context), method, "")
                     self._enter(method, place or context, f"{cls.name}.{method.name}()", method.ir.line)
-        self._enter(module.body, place or ("main" if _is_script(module) else "startup"), "module", 1)
+        self._enter(module.body, place or ("main" if _is_script(module) else "startup"), MODULE, 1)
 
     def _enter(self, func: Func, context: Reached, note: str, line: int, stream: bool = False) -> None:
         self.entries.append(Entry(func, context, note, line, stream))
