@@ -6,7 +6,6 @@ Entries are data for msgspec, not pickles: whatever stands in one, reading it ru
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
@@ -16,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline_guard.hashing import blake2b
 from pipeline_guard.whole_files import replace_file
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ _PRUNED_MARK = "pruned"
 
 def content_key(*parts: bytes) -> str:
     """Return a key for data: 40 hexadecimal digits over all parts and their lengths."""
-    digest = hashlib.blake2b(digest_size=20)
+    digest = blake2b(digest_size=20)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
@@ -149,7 +149,7 @@ def code_version() -> bytes:
     """
     from pipeline_guard.rulebook import rules_dir
 
-    digest = hashlib.blake2b(repr(sys.version_info[:3]).encode(), digest_size=20)
+    digest = blake2b(repr(sys.version_info[:3]).encode(), digest_size=20)
     for top in (Path(__file__).parent, rules_dir()):
         for name, size, changed in sorted(_files_below(str(top))):
             digest.update(f"{name}\0{size}\0{changed}\0".encode())
@@ -157,7 +157,7 @@ def code_version() -> bytes:
 
 
 def _digest(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest()
+    return blake2b(payload, digest_size=_DIGEST_BYTES).digest()
 
 
 def _files_below(top: str) -> Iterable[tuple[str, int, int]]:

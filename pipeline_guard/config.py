@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from pipeline_guard.errors import UserError
 from pipeline_guard.toml_files import TomlError, read_toml
@@ -28,8 +29,7 @@ class ConfigError(UserError):
     """Settings that cannot be used; the message names the file and the key."""
 
 
-@dataclass(frozen=True)
-class Contract:
+class Contract(msgspec.Struct, frozen=True):
     """Which names of the backend are *the* pipeline.  ``None`` means: infer it, and say so."""
 
     queue: str | None = None
@@ -39,8 +39,7 @@ class Contract:
     normal_turn: NormalTurn | None = None
 
 
-@dataclass(frozen=True)
-class App:
+class App(msgspec.Struct, frozen=True):
     """One of several apps in a repository: the files that are its alone, and what is said about its pipeline.
 
     ``paths`` are patterns like ``exclude``.  What ``contract`` leaves out holds as for the whole project.
@@ -48,20 +47,18 @@ class App:
 
     name: str
     paths: tuple[str, ...]
-    contract: Contract = field(default_factory=Contract)
+    contract: Contract = msgspec.field(default_factory=Contract)
 
 
-@dataclass(frozen=True)
-class PathSettings:
+class PathSettings(msgspec.Struct, frozen=True):
     """What holds for the files that one gitignore-style pattern names, on top of all else."""
 
     pattern: str
     ignore: tuple[str, ...] = ()
-    severity: Mapping[str, SeverityName] = field(default_factory=dict)
+    severity: Mapping[str, SeverityName] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """All settings of one run.
 
     ``select`` and ``ignore`` hold rule ids or prefixes of ids ("PG2"); an empty ``select`` means every rule.
@@ -78,8 +75,8 @@ class Config:
     paths: tuple[str, ...] = ()
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
     fail_on: SeverityName = "warning"
-    contract: Contract = field(default_factory=Contract)
-    severity: Mapping[str, SeverityName] = field(default_factory=dict)
+    contract: Contract = msgspec.field(default_factory=Contract)
+    severity: Mapping[str, SeverityName] = msgspec.field(default_factory=dict)
     vocabulary: tuple[Path, ...] = ()
     sinks: tuple[Mapping[str, Any], ...] = ()
     apps: tuple[App, ...] = ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
+
+from msgspec.structs import replace
 
 from pipeline_guard.config import (
     NORMAL_TURNS,
@@ -165,7 +166,7 @@ class Reader:
 
     def contract(self, key: Key, value: Any) -> Contract:
         table = self.table(key, value)
-        names = {spec.name.replace("_", "-"): spec.name for spec in fields(Contract)}
+        names = {field.replace("_", "-"): field for field in Contract.__struct_fields__}
         read: dict[str, Any] = {}
         for word, entry in table.items():
             place = (*key, word)
@@ -236,7 +237,7 @@ class Reader:
 
 
 def _over(own: Contract, common: Contract) -> Contract:
-    return Contract(**{spec.name: getattr(own, spec.name) or getattr(common, spec.name) for spec in fields(Contract)})
+    return Contract(**{field: getattr(own, field) or getattr(common, field) for field in Contract.__struct_fields__})
 
 
 def _spelt(key: Iterable[str | int]) -> str:

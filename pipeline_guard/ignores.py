@@ -6,12 +6,12 @@ files say the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_guard.folders import Folders
+from pipeline_guard.hashing import blake2b
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -81,7 +81,7 @@ class Ignores:
             self.key = ""
             return
         said = "\0".join((outer.key, prefix, *self.lines)).encode("utf-8", "surrogateescape")
-        self.key = hashlib.blake2b(said, digest_size=16).hexdigest()
+        self.key = blake2b(said, digest_size=16).hexdigest()
         self._earlier, self._used = memory.about(self.key)
 
     def below(self, prefix: str, text: str) -> Ignores:

@@ -4,7 +4,6 @@ formatting it makes another one of it."""
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+from pipeline_guard.hashing import blake2b
 
 if TYPE_CHECKING:
     from pipeline_guard.cache import Cache
@@ -120,7 +121,7 @@ class Statements:
             text = _spell(node)
             shown = lines[above + node.lineno - 1 : above + _head_end(node)]
         code = " ".join(_OWN_COMMENT.sub("", " ".join(shown)).split())
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGITS // 2).hexdigest()
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGITS // 2).hexdigest()
         return Statement(digest, code if len(code) <= _SHOWN else code[: _SHOWN - 1] + "…")
 
     def _source(self, path: str) -> list[str]:

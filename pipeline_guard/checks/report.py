@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from pipeline_guard.checks.per_path import PerPath
 from pipeline_guard.config import Config, SeverityName
 from pipeline_guard.findings import Finding, Fix
 from pipeline_guard.fix_kinds import FIX_KINDS, first_to_do
+from pipeline_guard.hashing import blake2b
 from pipeline_guard.pipeline.model import Confidence, Lane, PipelineMap, Site, Step
 from pipeline_guard.rulebook import Rule
 from pipeline_guard.statements import Statements
@@ -121,4 +121,4 @@ def fingerprint(finding: Finding, seen: dict[str, int]) -> str:
     base = "\0".join((finding.rule, finding.path, finding.symbol, finding.statement))
     count = seen.get(base, 0)
     seen[base] = count + 1
-    return hashlib.blake2b(f"{base}\0{count}".encode(), digest_size=8).hexdigest()
+    return blake2b(f"{base}\0{count}".encode(), digest_size=8).hexdigest()

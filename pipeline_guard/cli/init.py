@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,8 @@ def command(path: Path, to_stdout: bool, force: bool) -> int:
     The settings go into pyproject.toml where there is one, else into pipeline-guard.toml; what else stands there stays
     as it is.  Comments say why each name is the one, and where the code differs.
     """
+    import msgspec
+
     from pipeline_guard.cli.run import build_map
     from pipeline_guard.cli.target import resolve_target
     from pipeline_guard.config import Contract, find_config_file, load_config
@@ -35,7 +36,7 @@ def command(path: Path, to_stdout: bool, force: bool) -> int:
     file = find_config_file(target.root) or _new_file(target.root)
     if not to_stdout and not force:
         refuse_overwrite(file)
-    config = dataclasses.replace(load_config(target.root), contract=Contract(), apps=())
+    config = msgspec.structs.replace(load_config(target.root), contract=Contract(), apps=())
     pipeline_map = build_map(target, config, use_cache=True)
     text = _settings(pipeline_map, target, config, file)
     if to_stdout:
@@ -86,12 +87,14 @@ def _below(folder: str, draft: AppDraft) -> AppDraft:
 
 def _map_under(text: str, target: Target, config: Config, file: Path) -> PipelineMap:
     """Return the map that the backend has with these tables in its settings."""
+    import msgspec
+
     from pipeline_guard.cli.run import build_map
     from pipeline_guard.config_reader import Reader
     from pipeline_guard.settings_file import own_tables
 
     declared = Reader(file, "").config(own_tables(text, file))
-    with_contract = dataclasses.replace(
+    with_contract = msgspec.structs.replace(
         config, contract=declared.contract, apps=declared.apps, source=config.source or file.resolve()
     )
     return build_map(target, with_contract, show_progress=False, use_cache=True)

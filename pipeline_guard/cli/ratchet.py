@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from pipeline_guard.cli.target import Target
 from pipeline_guard.config import Config
@@ -103,7 +104,9 @@ def _baseline_of(repository: Repository, commit: str, target: Target, config: Co
         folder = top / config.prefix_of(target.root)
         if not export(repository, commit, config, folder):
             return Baseline()  # nothing was there yet: all there is today is new
-        moved = dataclasses.replace(config, source=top / config.source.name) if config.source is not None else config
+        moved = (
+            msgspec.structs.replace(config, source=top / config.source.name) if config.source is not None else config
+        )
         return check_tree(Target(folder), moved, show_progress=False, use_cache=False).baseline()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from pipeline_guard.cli.target import Target
 from pipeline_guard.config import Config, SeverityName, check_selectors, load_config, parse_selectors, read_config
@@ -47,7 +48,7 @@ def settings_for(
         ignore=parse_selectors(ignore or "", "--ignore"),
     )
     check_selectors(given, known)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         config,
         # What stands on the command line replaces the file's selection; ignoring only ever adds.
         select=given.select or config.select,
@@ -145,8 +146,6 @@ def _nothing_found(root: Path, found: Discovery | None = None) -> str:
 def _with_discovery_gaps(pipeline_map: PipelineMap, found: Discovery) -> PipelineMap:
     if not found.gaps:
         return pipeline_map
-    import msgspec
-
     coverage = pipeline_map.coverage
     return msgspec.structs.replace(
         pipeline_map,

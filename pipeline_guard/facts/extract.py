@@ -10,6 +10,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import msgspec
 
@@ -149,4 +150,13 @@ def _newer(source: str, why: SyntaxError) -> ast.Module:
 
 
 encode_facts = msgspec.msgpack.Encoder().encode
-decode_facts = msgspec.msgpack.Decoder(ir.ModuleFacts).decode
+
+
+def decode_facts(data: bytes) -> ir.ModuleFacts:
+    """Return the facts in what :func:`encode_facts` made of some; raises msgspec.DecodeError for anything else."""
+    return _decoder().decode(data)
+
+
+@cache
+def _decoder() -> msgspec.msgpack.Decoder[ir.ModuleFacts]:
+    return msgspec.msgpack.Decoder(ir.ModuleFacts)  # takes longer to make than a small file takes to be read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -47,7 +46,7 @@ def store_map(cache: Cache, key: str, pipeline_map: PipelineMap) -> None:
 
 def settings_of(config: Config, without: frozenset[str] = _ASKED_OF_THE_MAP) -> Iterator[bytes]:
     """Yield the settings that a map depends on, those aside that somebody names."""
-    yield repr([(f.name, getattr(config, f.name)) for f in fields(config) if f.name not in without]).encode()
+    yield repr([(name, getattr(config, name)) for name in Config.__struct_fields__ if name not in without]).encode()
     for path in config.vocabulary:
         try:
             yield path.read_bytes()

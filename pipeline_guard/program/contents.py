@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 
 import msgspec
 
@@ -17,6 +16,7 @@ from pipeline_guard.cache import Cache
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.file_times import IS_TRUSTED, is_settled
 from pipeline_guard.folders import DOCUMENT_SUFFIXES
+from pipeline_guard.hashing import blake2b
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import halves
 from pipeline_guard.program.sources import Sources, read_source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-import string
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.questions import Questions
@@ -262,6 +261,8 @@ def _joined(evaluator: Questions, separator: str, node: ir.Expr, frame: Frame) -
 
 
 def _formatted(evaluator: Questions, template: str, node: ir.Call, frame: Frame) -> Value:
+    import string  # templates are rare, and it costs a regular expression
+
     given: dict[str, ir.Expr] = {str(index): arg for index, arg in enumerate(node.args)}
     given.update({keyword.name: keyword.value for keyword in node.keywords if keyword.name})
     parts: list[str | None] = []

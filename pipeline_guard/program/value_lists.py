@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,6 +102,8 @@ def text_with_gaps(value: Value) -> str:
 
 def parse_json(text: str) -> Any:
     """Return the object in a JSON text, or None when it is none."""
+    import json  # few programs hold a text that is asked about, and loading it takes as long as reading one small file
+
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,8 @@ def make_console(*, no_color: bool) -> Console:
     if hasattr(stream, "reconfigure"):
         # A terminal without Unicode gets question marks rather than a traceback.
         stream.reconfigure(errors="replace")
+    import shutil
+
     from rich.console import Console
 
     plain = no_color or bool(os.environ.get("NO_COLOR"))
