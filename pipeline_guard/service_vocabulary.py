@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 SERVICE_KEYS = frozenset({"name", "modules", "paths", "names", "receivers", "calls", "messages"})
 _CALL_KEYS = frozenset({"method", "needs", "unless"})
 _MESSAGE_KEYS = frozenset({"keys", "needs", "unless"})
 
 
-class AnsweredCall(NamedTuple):
+class AnsweredCall(msgspec.Struct, frozen=True):
     """A method that makes the model answer: with one of the keywords in ``needs``, where there are any.
 
     With the keyword ``unless`` given as false it does not.
@@ -21,7 +23,7 @@ class AnsweredCall(NamedTuple):
     unless: str = ""
 
 
-class AnsweredMessage(NamedTuple):
+class AnsweredMessage(msgspec.Struct, frozen=True):
     """A message over a plain socket that makes the model answer, known by its outer key.
 
     ``needs`` and ``unless`` are keys of what is inside, as with calls.
@@ -32,7 +34,7 @@ class AnsweredMessage(NamedTuple):
     unless: tuple[str, ...] = ()
 
 
-class Answering(NamedTuple):
+class Answering(msgspec.Struct, frozen=True):
     """What of a service is answered."""
 
     calls: tuple[AnsweredCall, ...]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 
-_new = tuple.__new__  # half as long as calling the class, a hundred thousand times
 # Longer strings are texts, not names or event types.
 MAX_WORD = 60
 
 
-class CallSite(NamedTuple):
+class CallSite(msgspec.Struct, frozen=True):
     """A call, its operation, and the calls it is an argument of (innermost first)."""
 
     call: ir.Call
@@ -20,7 +20,7 @@ class CallSite(NamedTuple):
     outer: tuple[ir.Call, ...]
 
 
-class Reference(NamedTuple):
+class Reference(msgspec.Struct, frozen=True):
     """A function-like expression (name, attribute or lambda) that is used as a value, not called."""
 
     node: ir.Expr
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
     outer: tuple[ir.Call, ...]
 
 
-class Uses(NamedTuple):
+class Uses(msgspec.Struct, frozen=True):
     """What a function's operations use.
 
     ``calls`` and ``references`` stand in source order, outer calls before those in their arguments.  ``names`` are
@@ -83,9 +83,9 @@ class _Reader:
             if type(value) is str:
                 (uses.strings if len(value) < MAX_WORD else uses.texts).add(value)
         elif kind is ir.Name or kind is ir.Lambda:
-            uses.references.append(_new(Reference, (node, op, outer)))
+            uses.references.append(Reference(node, op, outer))
         elif kind is ir.Attr:
-            uses.references.append(_new(Reference, (node, op, outer)))
+            uses.references.append(Reference(node, op, outer))
             self.collect(node.base, op, outer)  # type: ignore[union-attr]
         elif kind is ir.Call:
             self.call(node, op, outer)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class _Reader:
 
     def call(self, node: ir.Call, op: int, outer: tuple[ir.Call, ...]) -> None:
         function = node.func
-        self.uses.calls.append(_new(CallSite, (node, op, outer)))
+        self.uses.calls.append(CallSite(node, op, outer))
         self.hand_on(function)
         if type(function) is ir.Attr:
             if type(function.base) is ir.Name:
