@@ -60,6 +60,11 @@ class Ahead:
         except OSError:
             self._taken = None  # no memory, or no more processes: this one does it all
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether there is a child."""
+        return self._child is not None
+
     def entry(self, data: bytes) -> bytes | None:
         """Return the entry of a file, waiting for it where the child is at it.
 

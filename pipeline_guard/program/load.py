@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import cached_property
 
 from pipeline_guard.discovery import SourceFile
@@ -18,6 +18,7 @@ from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.file_words import FileWords
 from pipeline_guard.program.heat import GENERIC_METHODS
+from pipeline_guard.program.likely import likely_needed
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
 from pipeline_guard.program.namers import Defined, Namer
@@ -86,6 +87,7 @@ class Loader:
             program.module(rel)
         if self.seeds and not self._leads_nowhere():
             self._follow(program, words)
+            self._guess(program)
         self._check_the_rest(program)
         return program
 
@@ -111,6 +113,14 @@ class Loader:
         outer = func.outermost
         begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
         return any(begin <= line <= end or line < first for line in self._marks[rel])
+
+    def _guess(self, program: Program) -> None:
+        """Let a second process that runs read what linking may ask for."""
+        if self.store.ahead is not None and self.store.ahead.is_running:
+            bodies = {func.module.body for func in self.hot.functions}
+            rels = likely_needed(program, bodies | self.hot.functions, self.hot.factories.has)
+            found = [(self._data[rel], self._paths[rel]) for rel in rels if rel in self._data]
+            self.store.ahead.add(file for file in found if not self.store.knows(file[0]))
 
     def _read_ahead(self, rels: Sequence[str]) -> None:
         if self.store.ahead is None:
@@ -223,7 +233,7 @@ class HotNames:
         self._verbs = [f"<{verb.element}" for verb in vocabulary.verbs_of_twiml]
         self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
         self._sends = vocabulary.send_methods
-        self._factories = Factories(vocabulary)
+        self.factories = Factories(vocabulary)
         self._given: set[str] = set()  # the names of factories that are given something
         self._near_engine: dict[Module, frozenset[str]] = {}
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
@@ -237,6 +247,11 @@ class HotNames:
     def names(self) -> set[str]:
         """Every hot name."""
         return self._names
+
+    @property
+    def functions(self) -> Set[Func]:
+        """The functions that lead to a sink."""
+        return self._functions
 
     def words(self) -> list[bytes]:
         return [name.encode() for name in sorted(self._names)]
@@ -291,7 +306,7 @@ class HotNames:
 
     def _add(self, func: Func) -> None:
         self._functions.add(func)
-        if self._factories.has(func):
+        if self.factories.has(func):
             # Half a program may ask for its application, and what that registers runs for none of them.  Only what
             # they give it matters.
             if func.ir.params:
