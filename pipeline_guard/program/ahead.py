@@ -19,6 +19,7 @@ from pipeline_guard.program.halves import may_split
 
 # Bytes below which a second process costs more than it saves: reading so much takes some 50 ms.
 WORTHWHILE = 400_000
+_WORTH_TELLING = 20_000  # the same for a process that there is already
 _MAX_FILES = 1 << 16
 _ORDER = struct.Struct("<IH")  # number of the file, length of its path
 _RESULT = struct.Struct(f"<I{DIGEST_BYTES}sI")  # number of the file, digest of what was read, length of its entry
@@ -109,7 +110,7 @@ class Ahead:
 def read_ahead(ahead: Ahead, store: FactStore, files: Sequence[tuple[bytes, str | None]]) -> None:
     """Have the facts of files ready in a store, where that is worth a second process."""
     todo = sorted({data: path for data, path in files if not store.knows(data)}.items(), key=_size, reverse=True)
-    if len(todo) < 2 or sum(map(_size, todo)) < WORTHWHILE:
+    if len(todo) < 2 or sum(map(_size, todo)) < (_WORTH_TELLING if ahead.is_running else WORTHWHILE):
         return
     ahead.add(todo)
     ahead.start()
