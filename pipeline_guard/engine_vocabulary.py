@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from pipeline_guard.import_lines import imports_in
+
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
 KINDS = ("stt", "tts")
 _LISTS = ("imports", "calls", "methods", "weak", "addresses", "sockets")
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+([^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE)
 _NAME = re.compile(rb"\w+")
 
 
@@ -117,19 +118,18 @@ class EngineIndex(msgspec.Struct, dict=True):
 
     def is_imported_in(self, data: bytes) -> bool:
         """Say whether the text of a file imports the package of an engine (whatever else it does with it)."""
-        wanted = self._packages
-        for match in _IMPORT.finditer(data):
-            parent, names, plain = match.groups()
+        wanted, parents = self._packages, self._parents
+        for parent, names in imports_in(data):
             if parent is None:
-                if any(name.split()[:1] and _below(name.split()[0], wanted) for name in plain.split(b",")):
+                if any(_below(name.split()[0], wanted) for name in names.split(b",") if name.strip()):
                     return True
-            elif _below(parent, wanted) or (
-                parent in self._parents
-                and any(b"%s.%s" % (parent, name) in wanted for name in _NAME.findall(names) or [b""])
-            ):
+            elif _below(parent, wanted):
                 return True
-            elif b"(" in names and parent in self._parents:
-                return True  # the names follow on further lines
+            elif parent in parents:
+                if any(b"%s.%s" % (parent, name) in wanted for name in _NAME.findall(names)):
+                    return True
+                if b"\\" in names:
+                    return True  # the names follow on further lines
         return False
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def _files() -> list[bytes]:
     return ["".join(text.format(n=n) for n in range(first, first + 40)).encode() for first in range(0, 400, 40)]
 
 
+def read_ahead(store: FactStore, files: list[bytes]) -> None:
+    store.ahead = ahead.Ahead(store)
+    ahead.read_ahead(store.ahead, store, [(data, None) for data in files])
+    store.ahead.end()
+
+
 @pytest.fixture
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(os, "fork"):
@@ -29,7 +36,7 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_processors")
 def test_facts_are_those_that_one_process_reads() -> None:
     store, files = FactStore(None), _files()
-    ahead.read_ahead(store, files)
+    read_ahead(store, files)
     assert [store.facts(data) for data in files] == [extract(data) for data in files]
 
 
@@ -37,7 +44,7 @@ def test_facts_are_those_that_one_process_reads() -> None:
 def test_a_file_that_does_not_parse_says_why_whoever_read_it() -> None:
     store = FactStore(None)
     broken = [b"def one(:\n" + b"# %d\n" % n for n in range(6)]
-    ahead.read_ahead(store, [*_files(), *broken])
+    read_ahead(store, [*_files(), *broken])
     for data in broken:
         with pytest.raises(Unreadable) as caught:
             store.facts(data)
@@ -48,12 +55,12 @@ def test_a_file_that_does_not_parse_says_why_whoever_read_it() -> None:
 def test_what_the_child_read_is_cached_and_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = _files()
     first = FactStore(Cache(tmp_path))
-    ahead.read_ahead(first, files)
+    read_ahead(first, files)
     assert all(first.knows(data) for data in files)
     forks: list[int] = []
     monkeypatch.setattr(os, "fork", lambda: forks.append(1) or 1)
     second = FactStore(Cache(tmp_path))
-    ahead.read_ahead(second, files)
+    read_ahead(second, files)
     assert not forks
     assert [second.facts(data) for data in files] == [extract(data) for data in files]
 
@@ -62,5 +69,41 @@ def test_what_the_child_read_is_cached_and_not_read_again(tmp_path: Path, monkey
 def test_a_child_that_comes_to_grief_costs_nothing_but_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FactStore, "entry", lambda _self, _data: os._exit(9))
     store, files = FactStore(None), _files()
-    ahead.read_ahead(store, files)
+    read_ahead(store, files)
     assert [store.facts(data) for data in files] == [extract(data) for data in files]
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_child_that_runs_is_told_of_files_by_their_paths(tmp_path: Path) -> None:
+    store, files = FactStore(Cache(tmp_path / "cache")), _files()
+    changed, untold = files[-3], files[-1]
+    first = ahead.Ahead(store)
+    first.add([(files[0], None)])
+    first.start()
+    try:
+        told = [(data, tmp_path / f"{number}.py") for number, data in enumerate(files[1:-1])]
+        for data, path in told:
+            path.write_bytes(data if data is not changed else b"another = 'file'\n")
+        told[-1][1].unlink()
+        first.add([(data, str(path)) for data, path in told])
+        first.add([(untold, None), (untold, "/" + "x" * 9_000)])  # a child that runs cannot be told of these
+        deadline = time.monotonic() + 30
+        while not all(map(store.knows, [*files[:-3], b""])):  # of what is not there it reads nothing
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert [first.entry(data) for data in files] == [*map(store.entry, files[:-3]), None, None, None]
+        assert first.entry(files[0]) is None  # nobody asks twice
+    finally:
+        first.end()
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_what_is_not_asked_for_is_no_hindrance(tmp_path: Path) -> None:
+    store = FactStore(Cache(tmp_path))
+    first = ahead.Ahead(store)
+    first.add([(data, None) for data in _files() * 3])
+    first.start()
+    first.end()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert first.entry(_files()[0]) is None

@@ -218,7 +218,7 @@ def test_two_processes_see_what_one_sees(
     def look(_rel: str, data: bytes) -> int:
         if killed and os.getpid() != parent:
             os._exit(3)
-        return len(data)
+        return len(data) << 3
 
     alone = Contents(files, [], None, "", look)
     monkeypatch.setattr("pipeline_guard.program.halves.is_worthwhile", lambda _files: True)
@@ -226,6 +226,34 @@ def test_two_processes_see_what_one_sees(
     assert (together.digests, together.flags) == (alone.digests, alone.flags)
     assert [gap.path for gap in together.gaps] == [gap.path for gap in alone.gaps] == ["module_3.py"]
     assert together.sources().data == alone.sources().data
+
+
+def test_nothing_is_asked_once_a_file_shows_the_sign_until_none_does(tree: Path, own_cache: Path) -> None:
+    asked: list[str] = []
+
+    def look(rel: str, data: bytes) -> int:
+        asked.append(rel)
+        return contents.SIGN if b"SIGN" in data else 0
+
+    def see() -> list[str]:
+        asked.clear()
+        found = Contents(discover(tree, (), 10**6).files, [], cache, "k" * 40, look)
+        return [rel for rel, flags in found.flags.items() if flags & contents.SIGN]
+
+    cache = Cache(own_cache)
+    for name in "abc":
+        (tree / f"{name}.py").write_text(f"{name} = 1\n", encoding="utf-8")
+    (tree / "b.py").write_text("b = 'SIGN'\n", encoding="utf-8")
+    assert (see(), asked) == (["b.py"], ["a.py", "b.py"])
+    assert (see(), asked) == (["b.py"], [])
+    (tree / "b.py").write_text("b = 'SIGN, too'\n", encoding="utf-8")
+    assert (see(), asked) == (["b.py"], ["b.py"])
+    (tree / "c.py").write_text("c = 'SIGN'\n", encoding="utf-8")
+    (tree / "b.py").write_text("b = 'no more'\n", encoding="utf-8")
+    assert (see(), asked[:2]) == (["c.py"], ["b.py", "c.py"])
+    (tree / "c.py").unlink()
+    assert see() == []
+    assert set(asked) == {path.name for path in tree.glob("*.py")} - {"a.py", "b.py"}
 
 
 # -- large programs in which there is nothing to judge

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from pipeline_guard.cache import Cache, code_version, content_key
 from pipeline_guard.facts import ir
 from pipeline_guard.facts.extract import Unreadable, check_syntax, decode_facts, encode_facts, extract
+
+if TYPE_CHECKING:
+    from pipeline_guard.program.ahead import Ahead
 
 _FACTS, _SYNTAX = "facts", "syntax"
 
@@ -70,6 +75,7 @@ class FactStore:
         self.cache = cache
         self._version = code_version() if cache is not None else b""
         self._ready: dict[bytes, ir.ModuleFacts | Unreadable] = {}
+        self.ahead: Ahead | None = None  # a second process that may have the entries of some files
 
     def facts(self, data: bytes) -> ir.ModuleFacts:
         """Return the facts of a file; raises Unreadable."""
@@ -94,7 +100,7 @@ class FactStore:
             self._ready[data] = error
 
     def entry(self, data: bytes) -> bytes:
-        """Keep what a file holds, and return it as :meth:`take` takes it in another process."""
+        """Keep what a file holds, and return it as another process can take it from its ``ahead``."""
         try:
             entry = _READ + encode_facts(extract(data))
         except Unreadable as error:
@@ -103,11 +109,12 @@ class FactStore:
             self.cache.put(_FACTS, content_key(self._version, data), entry)
         return entry
 
-    def take(self, data: bytes, entry: bytes) -> None:
-        """Hold what another process read until it is asked for."""
-        self._ready[data] = decode_facts(entry[1:]) if entry[:1] == _READ else _unreadable(entry)
-
     def _facts(self, data: bytes) -> ir.ModuleFacts:
+        entry = self.ahead.entry(data) if self.ahead is not None else None
+        if entry is not None:
+            if entry[:1] == _READ:
+                return decode_facts(entry[1:])
+            raise _unreadable(entry)
         if self.cache is None:
             return extract(data)
         key = content_key(self._version, data)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline_guard.cache import Cache
 from pipeline_guard.config import Config
 from pipeline_guard.discovery import SourceFile
+from pipeline_guard.pipeline.early import EarlyReading
 from pipeline_guard.pipeline.known import map_key, store_map, stored_map, tree_key
 from pipeline_guard.pipeline.model import PipelineMap
 from pipeline_guard.program.contents import Contents, digest
@@ -59,17 +60,28 @@ def analyse(
         (unjudged.look_for_sessions(config, cache), b"sessions") if may_be_unjudged else (_look_for_nothing, b"")
     )
     key = tree_key(root, config, what) if cache is not None else ""
-    contents = Contents(files, documents, cache, key, look, progress)
-    if may_be_unjudged and not unjudged.may_hold_sessions(contents):
-        return unjudged.map_without_sessions(root, contents, config)
-    if cache is None:
-        return analyse_sources(root, files, contents.sources(), config, progress, documents)
-    key = map_key(root, files, contents.digests, config)
-    return stored_map(cache, key) or _known_or_read(key, root, contents, config, progress, cache)
+    early = EarlyReading(config, cache)
+    try:
+        contents = Contents(files, documents, cache, key, look, progress, early.begin)
+        if may_be_unjudged and not unjudged.may_hold_sessions(contents):
+            return unjudged.map_without_sessions(root, contents, config)
+        if cache is None:
+            return _read(Reading(root, files, contents.sources(), config, progress, documents), early)
+        key = map_key(root, files, contents.digests, config)
+        known = stored_map(cache, key)
+        return known or _known_or_read(key, root, contents, config, progress, cache, early)
+    finally:
+        early.end()
 
 
 def _known_or_read(
-    key: str, root: Path, contents: Contents, config: Config, progress: Progress | None, cache: Cache
+    key: str,
+    root: Path,
+    contents: Contents,
+    config: Config,
+    progress: Progress | None,
+    cache: Cache,
+    early: EarlyReading,
 ) -> PipelineMap:
     """Return the map of files that were never read in this state: the last one where it still holds, else a new one."""
     from pipeline_guard.pipeline import needs
@@ -84,7 +96,7 @@ def _known_or_read(
     key = map_key(root, contents.files, contents.digests, config)  # of the bytes that are going to be read in depth
     noted: list[tuple[Loader, Program]] = []
     reading = Reading(root, contents.files, sources, config, progress, contents.documents)
-    known = _read_and_keep(key, reading, cache, lambda loader, program: noted.append((loader, program)))
+    known = _read_and_keep(key, reading, cache, early, lambda loader, program: noted.append((loader, program)))
     if noted:
         needs.keep(cache, about, needs.needs_of(key, known, *noted[0], contents.digests))
     return known
@@ -102,14 +114,16 @@ def analyse_sources(
     """Return the pipeline map of a program whose bytes are given, which need not be those on disk."""
     reading = Reading(root, files, sources, config, progress, documents)
     if cache is None:
-        return _read(reading, None)
+        return _read(reading, EarlyReading(config, None))
     digests = {rel: digest(data) for part in (sources, read_sources(documents)) for rel, data in part.data.items()}
     key = map_key(root, files, digests, config)
-    return stored_map(cache, key) or _read_and_keep(key, reading, cache)
+    return stored_map(cache, key) or _read_and_keep(key, reading, cache, EarlyReading(config, cache))
 
 
-def _read_and_keep(key: str, reading: Reading, cache: Cache, on_load: OnLoad | None = None) -> PipelineMap:
-    pipeline_map = _read(reading, cache, on_load)
+def _read_and_keep(
+    key: str, reading: Reading, cache: Cache, early: EarlyReading, on_load: OnLoad | None = None
+) -> PipelineMap:
+    pipeline_map = _read(reading, early, on_load)
     store_map(cache, key, pipeline_map)
     cache.prune()
     return pipeline_map
@@ -119,9 +133,11 @@ def _look_for_nothing(_rel: str, _data: bytes) -> int:
     return 0
 
 
-def _read(reading: Reading, cache: Cache | None, on_load: OnLoad | None = None) -> PipelineMap:
+def _read(reading: Reading, early: EarlyReading, on_load: OnLoad | None = None) -> PipelineMap:
     # The analysis is most of this tool's code: a program that is known needs none of it loaded.
-    from pipeline_guard.facts.store import FactStore
     from pipeline_guard.pipeline import steps
 
-    return steps.run(reading, FactStore(cache), on_load)
+    try:
+        return steps.run(reading, early.store(), on_load)
+    finally:
+        early.end()

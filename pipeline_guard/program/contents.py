@@ -22,11 +22,13 @@ from pipeline_guard.program import halves
 from pipeline_guard.program.sources import Sources, read_source
 
 _KIND = "trees"
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
 # Bytes of files that are kept in memory after they were looked at, in case that more than a look is needed.
 KEPT_BYTES = 64_000_000
-# What the bytes of a file show, as far as anybody asked.
-SIGN, REMARK = 1, 2
+# Bytes from which on reading a file in depth takes so long (50 ms) that it should begin before all others are seen.
+LARGE_FILE = 200_000
+# What the bytes of a file show, as far as anybody asked; nobody does once a file has shown the sign.
+SIGN, REMARK, NOT_ASKED = 1, 2, 4
 _Row = tuple[int, int, int, int, bytes, int]
 # Of each file the digest of its bytes and what they show, or None where it could not be read.
 _Seen = list[tuple[bytes, int] | None]
@@ -37,7 +39,8 @@ class Contents:
     """The files of a project as they are now: a digest of each, and what its bytes show.
 
     ``look`` returns what the bytes of a file show: flags, or 0.  What it looks for is part of ``key``, under which
-    ``cache`` keeps what is known.  ``gaps`` are the files that could not be read; a document that cannot be is none.
+    ``cache`` keeps what is known.  ``on_large`` is told first of the largest files that changed.  ``gaps`` are the
+    files that could not be read; a document that cannot be is none.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Contents:
         key: str,
         look: Callable[[str, bytes], int],
         progress: Callable[[str, int, int], None] | None = None,
+        on_large: Callable[[SourceFile, bytes], None] | None = None,
     ) -> None:
         self.files = files
         self.documents = documents
@@ -55,9 +59,11 @@ class Contents:
         self.key = key
         self.look = look
         self.progress = progress
+        self.on_large = on_large
         self.digests: dict[str, bytes] = {}
         self.flags: dict[str, int] = {}
         self.gaps: list[Gap] = []
+        self._shown = False  # whether any file shows the sign
         self._kept: dict[str, bytes] = {}
         self._room = KEPT_BYTES
         self._take_stock()
@@ -96,11 +102,12 @@ class Contents:
                 unknown.append(file)
             else:
                 digests[rel], flags[rel] = row[4], row[5]
+                self._shown = self._shown or bool(row[5] & SIGN)
         if not unknown and len(known) == len(everything):
             return
-        for rel, seen in self._see_all(unknown).items():
-            if seen is not None:
-                digests[rel], flags[rel] = seen
+        self._take_in(self._see_all(unknown))
+        if not self._shown and (again := [file for file in everything if flags.get(file.rel, 0) & NOT_ASKED]):
+            self._take_in(self._see_all(again))
         rows: dict[str, _Row] = {
             file.rel: (*file.stamp, digests[file.rel], flags[file.rel])
             for file in everything
@@ -109,14 +116,26 @@ class Contents:
         if IS_TRUSTED and rows != known:
             self._keep(rows)
 
+    def _take_in(self, seen: Mapping[str, tuple[bytes, int] | None]) -> None:
+        for rel, what in seen.items():
+            if what is not None:
+                self.digests[rel], self.flags[rel] = what
+
     def _see_all(self, files: Sequence[SourceFile]) -> dict[str, tuple[bytes, int] | None]:
         """Read files and return what is seen in each, None for one that cannot be read."""
+        seen: dict[str, tuple[bytes, int] | None] = {}
+        if self.on_large is not None:
+            large = [file for file in files if file.stamp is not None and file.stamp[0] >= LARGE_FILE]
+            for file in sorted(large, key=_size, reverse=True):
+                seen[file.rel] = self._see(file)
+                if file.rel in self._kept:
+                    self.on_large(file, self._kept[file.rel])
+            files = [file for file in files if file.rel not in seen]
         mine, others = files, files[:0]
         if halves.is_worthwhile(files):
             self.look("", b"")  # what looking needs is loaded once, not in both processes
             mine, others = files[::2], files[1::2]
             wait = halves.start(lambda: [self._see(file) for file in others], _Seen)
-        seen: dict[str, tuple[bytes, int] | None] = {}
         for index, file in enumerate(mine):
             if self.progress is not None and index % 256 == 0:
                 self.progress("reading", index * len(files) // len(mine), len(files))
@@ -137,7 +156,9 @@ class Contents:
         if len(data) <= self._room:
             self._room -= len(data)
             self._kept[file.rel] = data
-        return digest(data), self.look(file.rel, data)
+        shown = NOT_ASKED if self._shown else self.look(file.rel, data)
+        self._shown = self._shown or bool(shown & SIGN)
+        return digest(data), shown
 
     def _known(self) -> Mapping[str, _Row]:
         known = self.cache.data(_KIND, self.key, dict[str, _Row]) if self.cache is not None else None
@@ -148,6 +169,10 @@ class Contents:
             self.cache.put(_KIND, self.key, _encode(rows))
 
 
+def _size(file: SourceFile) -> int:
+    return file.stamp[0] if file.stamp is not None else 0
+
+
 def digest(data: bytes) -> bytes:
     """Return what stands for the bytes of a file."""
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()

@@ -1,32 +1,15 @@
-"""Answers which files hold one of many byte strings, by the distinct words of each file instead of all its text."""
+"""Answers which files hold one of many byte strings, by the distinct names in each file instead of all its text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-# What a word is made of; everything else, bytes above ASCII too, stands between words.
-_IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
-_TO_WORDS = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
-_TO_NAMES = _TO_WORDS.replace(b".", b" ")
-_FEW = 16
-_RUN = re.compile(rb"[A-Za-z0-9_.]+")
-
-
-# What may follow the type of an event: the end of the word, or what makes it the answer to it ("session.updated").
-_ENDS_OF_EVENT = tuple(tail + end for tail in (b"", b"d", b"led") for end in (b"\n", b"."))
-
-
-class Needles(NamedTuple):
-    """Byte strings to look for: those that can only stand inside one word, and the others with their longest word.
-
-    ``events`` are words too, but none is in "session.updated_at".
-    """
-
-    words: tuple[bytes, ...]
-    texts: tuple[tuple[bytes, bytes], ...]
-    events: tuple[bytes, ...]
+# What a name is made of; everything else, bytes above ASCII too, stands between names.
+_IN_NAMES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_TO_NAMES = bytes(byte if byte in _IN_NAMES else 0x20 for byte in range(256))
 
 
 def names_of(data: bytes) -> list[bytes]:
@@ -34,64 +17,80 @@ def names_of(data: bytes) -> list[bytes]:
     return data.translate(_TO_NAMES).split()
 
 
-def needles(parts: Sequence[bytes], events: Collection[bytes] = ()) -> Needles:
-    """Return byte strings ready to be looked for; ``events`` are those of them that are types of events."""
-    words: list[bytes] = []
-    texts: list[tuple[bytes, bytes]] = []
-    for part in parts:
-        runs = _RUN.findall(part)
-        if part in events:
-            continue
-        if runs == [part]:
-            words.append(part)
-        else:
-            texts.append((max(runs, key=len, default=b""), part))
-    return Needles(tuple(words), tuple(texts), tuple(event for event in parts if event in events))
+class _Part(NamedTuple):
+    """A byte string that is looked for.
+
+    A file that holds it has all the names ``within``, and one of ``ends`` if there are any.
+    """
+
+    text: bytes
+    within: frozenset[bytes]
+    ends: frozenset[bytes]
+    pattern: re.Pattern[bytes] | None
 
 
 class FileWords:
-    """The distinct words of each file.  A file holds a word a dozen times: looking through each once is as good.
+    """The distinct names in each file.  A file holds a name a dozen times: looking at each once is as good.
 
     ``data`` are the bytes of the files by path.
     """
 
     def __init__(self, data: Mapping[str, bytes]) -> None:
         self._data = data
-        self._words: dict[str, bytes] = {}
-        everywhere: set[bytes] = set()
-        for rel, text in data.items():
-            words = set(text.translate(_TO_WORDS).split())
-            everywhere |= words
-            self._words[rel] = b"\n".join((*words, b""))
-        self._everywhere = b"\n".join(everywhere)
+        self._names = {rel: set(names_of(text)) for rel, text in data.items()}
 
-    def present(self, wanted: Needles) -> Needles:
-        """Return those that any file may hold."""
-        return Needles(
-            tuple(word for word in wanted.words if word in self._everywhere),
-            tuple(entry for entry in wanted.texts if entry[0] in self._everywhere),
-            tuple(word for word in wanted.events if word in self._everywhere),
-        )
+    def names(self, rel: str) -> AbstractSet[bytes]:
+        """Return the names that a file holds."""
+        return self._names[rel]
 
-    def holds(self, rel: str, wanted: Needles) -> bool:
-        """Say whether a file holds one of the byte strings."""
-        words = self._words[rel]
-        for word in wanted.words:
-            if word in words:
+    def with_part(self, parts: Iterable[bytes], events: Collection[bytes] = ()) -> list[str]:
+        """Return the files that hold one of some byte strings.
+
+        ``events`` are those of them that are types of events: none is in "session.updated_at".
+        """
+        telling = self._telling(parts, events)
+        wanted = frozenset(telling)
+        return [rel for rel, names in self._names.items() if self._holds(rel, wanted & names, telling)]
+
+    def _holds(self, rel: str, told: AbstractSet[bytes], telling: Mapping[bytes, Collection[_Part]]) -> bool:
+        names, data = self._names[rel], self._data[rel]
+        for part in {part for name in told for part in telling[name]}:
+            if not part.within <= names or (part.ends and part.ends.isdisjoint(names)) or part.text not in data:
+                continue
+            if part.pattern is None or part.pattern.search(data):
                 return True
-        for event in wanted.events:
-            if event in words and any(event + end in words for end in _ENDS_OF_EVENT):
-                return True
-        return any(run in words and text in self._data[rel] for run, text in wanted.texts)
+        return False
 
-    def names_among(self, rel: str, wanted: frozenset[bytes]) -> Collection[bytes]:
-        """Return those of some names that a file holds."""
-        words = self._words[rel]
-        # Looking for a few is faster than taking the words apart, and most files hold none.
-        if len(wanted) <= _FEW and not any(name in words for name in wanted):
-            return ()
-        return wanted.intersection(names_of(words))
+    def _telling(self, parts: Iterable[bytes], events: Collection[bytes]) -> Mapping[bytes, Collection[_Part]]:
+        """Return by the names in the files the byte strings that one with such a name may hold."""
+        names: set[bytes] = set().union(*self._names.values())
+        lines = b"\n".join((b"", *names, b""))
+        found: dict[bytes, list[_Part]] = {}
+        for text in parts:
+            inside = names_of(text)
+            is_event = text in events
+            # The first and the last name may go on in the file.
+            first = inside.pop(0) if text[0] in _IN_NAMES else None
+            last = inside.pop() if inside and text[-1] in _IN_NAMES else None
+            if not names.issuperset(inside):
+                continue
+            ends = frozenset((last, last + b"d", last + b"led") if is_event and last else ())
+            part = _Part(text, frozenset(inside), ends, _event_pattern(text) if is_event else None)
+            longest = max(first or b"", *inside, last or b"", key=len)
+            for name in (longest,) if longest in inside else _names_with(longest, lines):
+                found.setdefault(name, []).append(part)
+        return found
 
-    def names(self, rel: str) -> list[bytes]:
-        """Return the names that a file holds, some of them more than once."""
-        return names_of(self._words[rel])
+
+def _names_with(part: bytes, lines: bytes) -> Iterator[bytes]:
+    """Yield the names, one on each line, that hold a part."""
+    at = lines.find(part)
+    while at >= 0:
+        end = lines.index(b"\n", at)
+        yield lines[lines.rindex(b"\n", 0, at) + 1 : end]
+        at = lines.find(part, end)
+
+
+def _event_pattern(event: bytes) -> re.Pattern[bytes]:
+    """Return what finds the type of an event, or what makes it the answer to one ("session.updated")."""
+    return re.compile(rb"%s(?:d|led)?(?![A-Za-z_])" % re.escape(event))

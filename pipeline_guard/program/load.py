@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import cached_property
 
 from pipeline_guard.discovery import SourceFile
@@ -12,12 +12,13 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import signs
-from pipeline_guard.program.ahead import read_ahead
+from pipeline_guard.program.ahead import Ahead, read_ahead
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.factories import Factories
-from pipeline_guard.program.file_words import FileWords, needles
+from pipeline_guard.program.file_words import FileWords
 from pipeline_guard.program.heat import GENERIC_METHODS
+from pipeline_guard.program.likely import likely_needed
 from pipeline_guard.program.link import Program
 from pipeline_guard.program.mounting import Mounting
 from pipeline_guard.program.namers import Defined, Namer
@@ -49,6 +50,7 @@ class Loader:
     ) -> None:
         self.package = package
         self.files = [file.rel for file in files]
+        self._paths = {file.rel: file.path for file in files}
         self.named = {file.rel for file in files if file.named}
         self.vocabulary = vocabulary
         self.store = store
@@ -69,21 +71,23 @@ class Loader:
         program = Program(self.files, self._module, self.package)
         words = FileWords(self._data)
         engines = self.vocabulary.engines
+        roots = frozenset(engines.package_roots)
         events = {event.encode() for event in self.vocabulary.events}
-        literals = words.present(needles(self.vocabulary.literals, events))
-        packages = words.present(needles(engines.package_roots))
+        telling = set(words.with_part(self.vocabulary.literals, events))
         for rel, data in self._data.items():
-            may_matter = words.holds(rel, literals) or (words.holds(rel, packages) and engines.is_imported_in(data))
-            if may_matter and not is_test_file(rel, data):
+            if rel not in telling and (words.names(rel).isdisjoint(roots) or not engines.is_imported_in(data)):
+                continue
+            if not is_test_file(rel, data):
                 self.seeds.append(rel)
         self._seed_set.update(self.seeds)
-        read_ahead(self.store, [self._data[rel] for rel in self.seeds])
+        self._read_ahead(self.seeds)
         for index, rel in enumerate(self.seeds):
             if self.progress is not None:
                 self.progress("parsing", index, len(self.seeds))
             program.module(rel)
         if self.seeds and not self._leads_nowhere():
             self._follow(program, words)
+            self._guess(program)
         self._check_the_rest(program)
         return program
 
@@ -109,6 +113,19 @@ class Loader:
         outer = func.outermost
         begin, end = outer.ir.line - _LINES_ABOVE - len(outer.ir.decorators), max(outer.ir.end_line, outer.ir.line)
         return any(begin <= line <= end or line < first for line in self._marks[rel])
+
+    def _guess(self, program: Program) -> None:
+        """Let a second process that runs read what linking may ask for."""
+        if self.store.ahead is not None and self.store.ahead.is_running:
+            bodies = {func.module.body for func in self.hot.functions}
+            rels = likely_needed(program, bodies | self.hot.functions, self.hot.factories.has)
+            found = [(self._data[rel], self._paths[rel]) for rel in rels if rel in self._data]
+            self.store.ahead.add(file for file in found if not self.store.knows(file[0]))
+
+    def _read_ahead(self, rels: Sequence[str]) -> None:
+        if self.store.ahead is None:
+            self.store.ahead = Ahead(self.store)
+        read_ahead(self.store.ahead, self.store, [(self._data[rel], self._paths.get(rel)) for rel in rels])
 
     def _leads_nowhere(self) -> bool:
         """Say whether the callers of what was found are not worth looking for, and note that among the gaps.
@@ -170,7 +187,7 @@ class Loader:
             if not words and not fresh:
                 return
             naming = self._naming(words, program, file_words)
-            read_ahead(self.store, [self._data[rel] for rel in naming])
+            self._read_ahead(naming)
             for rel in naming:
                 program.module(rel)
 
@@ -182,7 +199,7 @@ class Loader:
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            held = file_words.names_among(rel, wanted) if b"import" in data else ()
+            held = wanted & file_words.names(rel) if b"import" in data else ()
             if not held:
                 continue
             if is_test_file(rel, data):
@@ -216,7 +233,7 @@ class HotNames:
         self._verbs = [f"<{verb.element}" for verb in vocabulary.verbs_of_twiml]
         self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
         self._sends = vocabulary.send_methods
-        self._factories = Factories(vocabulary)
+        self.factories = Factories(vocabulary)
         self._given: set[str] = set()  # the names of factories that are given something
         self._near_engine: dict[Module, frozenset[str]] = {}
         self._names: set[str] = {name.rpartition(".")[2] for name in vocabulary.sinks}
@@ -230,6 +247,11 @@ class HotNames:
     def names(self) -> set[str]:
         """Every hot name."""
         return self._names
+
+    @property
+    def functions(self) -> Set[Func]:
+        """The functions that lead to a sink."""
+        return self._functions
 
     def words(self) -> list[bytes]:
         return [name.encode() for name in sorted(self._names)]
@@ -284,7 +306,7 @@ class HotNames:
 
     def _add(self, func: Func) -> None:
         self._functions.add(func)
-        if self._factories.has(func):
+        if self.factories.has(func):
             # Half a program may ask for its application, and what that registers runs for none of them.  Only what
             # they give it matters.
             if func.ir.params:

@@ -6,12 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-# What stands before ``import``, and behind it.  Statements inside strings are taken for imports too; what is asked is
-# only whether a file is worth reading.
-_IMPORT = re.compile(rb"import\b[ \t]*(\([^)]*\)?|[^\n;]*)")
-_FROM = re.compile(rb"from[ \t]+(\.*[\w.]*)[ \t]*\Z")
-_BEFORE = (b"\n", b":", b";")
-_LONGEST_HEAD = 200
+from pipeline_guard.import_lines import imports_in
+
 _NAME = re.compile(rb"\w+")
 # Files that load others by names that are put together: any word may be part of one.
 _DYNAMIC = (b"import_module(", b"__import__(", b"importlib.util")
@@ -35,22 +31,18 @@ class Namer:
         self._taken: dict[bytes, set[bytes]] = {}  # module → names that are imported from it
         self._open: set[bytes] = set()  # modules of which more may be imported than is seen
         self._modules: set[bytes] = set()  # whatever an import binds, that may be a module
-        for found in _IMPORT.finditer(data):
-            self._take(data[max(0, found.start() - _LONGEST_HEAD) : found.start()], found[1])
+        for module, names in imports_in(data):
+            self._take(module, names)
 
-    def _take(self, before: bytes, names: bytes) -> None:
-        """Take in what an import says, by what stands before and behind the word."""
-        head = before[max(before.rfind(mark) for mark in _BEFORE) + 1 :].strip()
-        parent = _FROM.match(head)
-        if head and parent is None:
-            return
+    def _take(self, module: bytes | None, names: bytes) -> None:
+        """Take in what an import says."""
         words = _NAME.findall(names)
         self._modules.update(words)
-        if parent is not None:
-            module = parent[1].rpartition(b".")[2]
-            self._taken.setdefault(module, set()).update(words)
+        if module is not None:
+            last = module.rpartition(b".")[2]
+            self._taken.setdefault(last, set()).update(words)
             if any(mark in names for mark in _OPEN):
-                self._open.add(module)
+                self._open.add(last)
 
     def uses_any(self, defined: Defined) -> bool:
         """Say whether the file may use one of the names that some modules define, going by how it says so.
