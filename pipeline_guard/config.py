@@ -22,7 +22,7 @@ DEFAULT_MAX_FILE_SIZE = 10_000_000
 TABLE = "pipeline-guard"
 # In one folder the first of these wins; the dotted name is the more deliberate one.
 STANDALONE_NAMES = (".pipeline-guard.toml", "pipeline-guard.toml")
-SELECTOR = re.compile(r"ALL|PG\d{0,3}")
+SELECTOR = r"ALL|PG\d{0,3}"
 
 
 class ConfigError(UserError):
@@ -182,7 +182,7 @@ def parse_selectors(text: str, option: str) -> tuple[str, ...]:
     """Return the rule ids in a command line value such as ``PG201,PG1``."""
     selectors = tuple(part.strip().upper() for part in text.split(",") if part.strip())
     for selector in selectors:
-        if not SELECTOR.fullmatch(selector):
+        if not re.fullmatch(SELECTOR, selector):
             raise ConfigError(f"{option}: {selector!r} is not a rule id such as PG201, a prefix such as PG2, or ALL")
     return selectors
 

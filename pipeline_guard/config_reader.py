@@ -99,7 +99,7 @@ class Reader:
     def selectors(self, key: Key, value: Any) -> tuple[str, ...]:
         selectors = self.strings(key, value)
         for selector in selectors:
-            if not SELECTOR.fullmatch(selector):
+            if not re.fullmatch(SELECTOR, selector):
                 self.fail(key, f"{selector!r} is not a rule id such as PG201, a prefix such as PG2, or ALL")
         return selectors
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, NoReturn, cast
 import msgspec
 
 from pipeline_guard.config import SEVERITIES, SeverityName
-from pipeline_guard.toml_files import TomlError, read_toml
+from pipeline_guard.own_toml import read_own_toml
+from pipeline_guard.toml_files import TomlError
 
 Family = Literal["audio", "responses", "greeting", "transcription", "proof", "protocol", "gate"]
 FixSafety = Literal["safe", "unsafe", "manual"]
@@ -137,7 +138,7 @@ def read_rules(folder: Path) -> tuple[Rule, ...]:
 def read_rule(path: Path) -> Rule:
     """Return the rule in one file whose name is ``PGnnn-the-name.toml``."""
     try:
-        table = read_toml(path)
+        table = read_own_toml(path)
     except TomlError as error:
         raise RulebookError(str(error)) from error
     return _RuleReader(path, table).rule()

@@ -6,7 +6,7 @@ All of it is read from ``rules/vocabulary/*.toml`` and from the user's own files
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from pipeline_guard import engine_vocabulary, hygiene_vocabulary
 from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.hygiene_vocabulary import HygieneWords
+from pipeline_guard.own_toml import read_own_toml
 from pipeline_guard.service_vocabulary import SERVICE_KEYS, Answering, read_answering
 from pipeline_guard.toml_files import TomlError, read_toml
 
@@ -239,9 +240,11 @@ class Vocabulary(msgspec.Struct, dict=True):
         words |= {f"<{verb.element}" for verb in self.verbs_of_twiml} | self.twiml_names
         # Whoever holds a longer word holds the shorter one in it.
         kept: list[str] = []
-        for word in sorted(words, key=len):
-            if not any(shorter in word for shorter in kept):
-                kept.append(word)
+        rest = sorted(words, key=len)
+        while rest:
+            shortest = rest[0]
+            kept.append(shortest)
+            rest = [word for word in rest if shortest not in word]
         return tuple(sorted(word.encode() for word in kept))
 
     def add(self, table: Mapping[str, Any], source: str) -> None:
@@ -437,13 +440,13 @@ def _spellings(event_type: str) -> list[str]:
 def load(config: Config, folder: Path, cache: Cache | None = None) -> Vocabulary:
     """Return the vocabulary of ``folder``, which is part of this tool, and of the user's configuration.
 
-    With a ``cache`` the tool's own files are parsed once: TOML is slow to read.
+    With a ``cache`` the tool's own files are read once.
     """
     vocabulary = Vocabulary()
     for name, table in _own_tables(folder, cache):
         vocabulary.add(table, name)
     for path in config.vocabulary:
-        vocabulary.add(_table(path), path.name)
+        vocabulary.add(_table(path, read_toml), path.name)
     if config.sinks:
         vocabulary.add({"sink": list(config.sinks)}, str(config.source or "configuration"))
     return vocabulary
@@ -457,14 +460,14 @@ def _own_tables(folder: Path, cache: Cache | None) -> list[tuple[str, dict[str, 
     known = cache.data(_KIND, key, list[tuple[str, dict[str, Any]]]) if cache is not None else None
     if known is not None:
         return known
-    tables = [(path.name, _table(path)) for path in sorted(folder.glob("*.toml"))]
+    tables = [(path.name, _table(path, read_own_toml)) for path in sorted(folder.glob("*.toml"))]
     if cache is not None:
         cache.put(_KIND, key, msgspec.msgpack.encode(tables))
     return tables
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _table(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return read_toml(path)
+        return read(path)
     except TomlError as error:
         raise ConfigError(str(error)) from None

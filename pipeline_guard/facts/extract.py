@@ -18,8 +18,8 @@ from pipeline_guard.facts import ir
 from pipeline_guard.facts.columns import Columns
 from pipeline_guard.facts.lower import lower_module
 
-_COOKIE = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
-_NO_CODE = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t\f\r]*(?:#|$)")
+_COOKIE = rb"^(?:\xef\xbb\xbf)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)"
+_NO_CODE = rb"^(?:\xef\xbb\xbf)?[ \t\f\r]*(?:#|$)"
 
 
 class Unreadable(Exception):
@@ -80,10 +80,10 @@ def _declared(data: bytes) -> str:
 def _cookie(data: bytes) -> tuple[int, str | None]:
     """Return the line of the encoding declaration and the encoding that it names; (1, None) without one."""
     for number, line in enumerate(data.split(b"\n", 2)[:2], 1):
-        found = _COOKIE.match(line)
+        found = re.match(_COOKIE, line)
         if found is not None:
             return number, found[1].decode("ascii")
-        if not _NO_CODE.match(line):
+        if not re.match(_NO_CODE, line):
             break
     return 1, None
 

@@ -12,7 +12,7 @@ from pipeline_guard.facts.columns import Columns
 # Expressions nested deeper than this are cut off: generated code nests thousands deep, hand-written code does not.
 MAX_DEPTH = 120
 
-_CONVERSION = re.compile(r"%%|%(?:\(\w*\))?[-+ #0-9.*]*[hlL]?[diouxXeEfFgGcrsa]")
+_CONVERSION = r"%%|%(?:\(\w*\))?[-+ #0-9.*]*[hlL]?[diouxXeEfFgGcrsa]"
 
 _COMPARE = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
@@ -602,7 +602,7 @@ def _percent_format(text: str, value: ir.Expr) -> ir.Join:
     values = list(value.items) if type(value) is ir.Seq else [value]
     parts: list[ir.Expr] = []
     literal, start, used = "", 0, 0
-    for found in _CONVERSION.finditer(text):
+    for found in re.finditer(_CONVERSION, text):
         literal += text[start : found.start()]
         start = found.end()
         if found[0] == "%%":

@@ -28,7 +28,7 @@ _EXCEPT = "in an except branch"
 _TIMERS = frozenset({"timer", "silence"})
 _CLOCKED = frozenset({"recovery", "timer", "silence", "error_retry"})
 _GREETS = ("greet", "welcome", "introduce yourself", "say hello", "say good morning", "say good evening")
-_HTTP = re.compile(r"@(?!\w*sock)[\w.]*\.(post|get|put|patch|delete|route|api_route)\b")
+_HTTP = r"@(?!\w*sock)[\w.]*\.(post|get|put|patch|delete|route|api_route)\b"
 # Causes that are read off words many functions bear: a clearer sign goes before them.
 _WEAK = frozenset({"text_input", "user_turn", "server_event", "other"})
 
@@ -130,7 +130,7 @@ class TriggerReader:
         if found is not None and event is not None:
             found = msgspec.structs.replace(found, event=event.event)
         entry = self.reach.entry_of(func)
-        if entry is not None and _HTTP.match(entry.note) and (found is None or not _is_strong(found)):
+        if entry is not None and re.match(_HTTP, entry.note) and (found is None or not _is_strong(found)):
             return Cause("operator_http", True, entry.note)
         if found is None or (not _is_strong(found) and not found.here):
             return Cause("other", False)

@@ -20,7 +20,7 @@ from pipeline_guard.program.value_lists import text_with_gaps
 from pipeline_guard.program.values import UNKNOWN, External, Frame, Parameter
 from pipeline_guard.vocabulary import TwimlVerb, Vocabulary
 
-_STREAM = re.compile(r"<Stream[\s/>]")
+_STREAM = r"<Stream[\s/>]"
 _STREAM_CALLS = frozenset({"stream", "Stream"})
 _RECEIVERS = ("response", "resp", "twiml", "gather", "vr")
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log", "print"})
@@ -153,7 +153,7 @@ class TwimlFinder:
                     if document is not None:
                         found.append(_Stream(site.op, site.call.line, self._outer_document(func, site) or document))
             for op, text in self._texts(func):
-                match = _STREAM.search(text)
+                match = re.search(_STREAM, text)
                 if match is not None:
                     found.append(_Stream(op, func.ir.ops[op].line, func, match.start(), "<Response" in text))
             self._streams[func] = found

@@ -14,8 +14,8 @@ from pipeline_guard.program.code import Func
 from pipeline_guard.program.link import Program
 from pipeline_guard.vocabulary import TwimlVerb, Vocabulary
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_STREAM = re.compile(r"<Stream[\s/>]")
+_COMMENT = r"(?s:<!--.*?-->)"
+_STREAM = r"<Stream[\s/>]"
 
 
 class TwimlFiles:
@@ -37,11 +37,11 @@ class TwimlFiles:
             except OSError:
                 continue  # a document that cannot be read is no code that could hide a path
             if "<Response" in text:
-                yield from self._verbs(document.rel, _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text))
+                yield from self._verbs(document.rel, re.sub(_COMMENT, lambda match: "\n" * match[0].count("\n"), text))
 
     def _verbs(self, rel: str, text: str) -> Iterator[Site]:
         context, steps = self._used(rel)
-        stream = _STREAM.search(text)
+        stream = re.search(_STREAM, text)
         for verb in self.vocabulary.verbs_of_twiml:
             for match in re.finditer(rf"<{re.escape(verb.element)}(?=[\s/>])", text):
                 line = text.count("\n", 0, match.start()) + 1

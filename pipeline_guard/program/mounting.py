@@ -9,13 +9,13 @@ from functools import cached_property
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.file_words import names_of
 
-# A file that makes an application, or that is meant to be run, is where a backend starts.
-_STARTS = re.compile(
+# A file that makes an application, or that is meant to be run, is where a backend starts.  Most runs need not ask, so
+# this is compiled where one does.
+_STARTS = (
     rb"\b(?:FastAPI|Flask|Sanic|Quart|Starlette|Litestar|Celery|ProtocolTypeRouter|Application|Bottle|Robyn|Typer|"
     rb"WorkerOptions|AgentServer|get_asgi_application|get_wsgi_application|SocketIO|WebSocketServer|run_app|serve|"
     rb"create_server|start_server)\s*\(|__name__\s*==\s*[\"']__main__|^[ \t]*(?:async )?def (?:create_app|make_app|"
-    rb"build_app|lambda_handler)\b",
-    re.MULTILINE,
+    rb"build_app|lambda_handler)\b"
 )
 # Modules that find others at run time: nothing can be said about who loads what.
 _FINDS = (b"iter_modules(", b"walk_packages(", b"import_module(", b"__import__(", b"entry_points(")
@@ -81,7 +81,7 @@ class Mounting:
     def _starts(self, rel: str) -> bool:
         stem = rel.rpartition("/")[2].rpartition(".")[0]
         by_name = stem in _LOADED_BY_NAME or "/management/" in rel or "/migrations/" in rel or "/" not in rel
-        return by_name or _STARTS.search(self.data[rel]) is not None
+        return by_name or re.search(_STARTS, self.data[rel], re.MULTILINE) is not None
 
     @cached_property
     def _naming(self) -> dict[bytes, list[str]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pipeline_guard.findings import Finding, Fix, Severity
 from pipeline_guard.pipeline.model import PipelineMap
-from pipeline_guard.ratchet.compared import Compared
 from pipeline_guard.reports import coverage_text, other_speech, words
 from pipeline_guard.reports.page import Page, Part
 from pipeline_guard.reports.source_frame import frame
 from pipeline_guard.reports.terminal import QUIET_STYLE, SEVERITY_STYLES, clean, count, place
+
+if TYPE_CHECKING:
+    from pipeline_guard.ratchet.compared import Compared
 
 # A rule with more findings than that is told in full this many times.
 _ORDER: tuple[Severity, ...] = ("error", "warning", "note")

@@ -19,7 +19,7 @@ DORMANT_STYLE = "yellow"
 QUIET_STYLE = "dim"
 # Lines for a pipe are as long as they need to be: grep and less want whole lines.
 _PIPE_WIDTH = 2_000
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_TRAILING = r"(?m)[ \t]+$"
 # Control characters, and those that reorder what a reader sees, are shown as a mark instead of being obeyed: names and
 # source lines come from the scanned code, and that may come from anybody.
 _UNSAFE = dict.fromkeys(
@@ -37,7 +37,7 @@ class _Trimmed:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        return int(self.stream.write(_TRAILING.sub("", text)))
+        return int(self.stream.write(re.sub(_TRAILING, "", text)))
 
 
 def make_console(*, no_color: bool) -> Console:

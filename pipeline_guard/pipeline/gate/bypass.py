@@ -22,7 +22,7 @@ from pipeline_guard.program.values import Frame, Literal, Parameter, Value
 if TYPE_CHECKING:
     from pipeline_guard.pipeline.gate.reader import Stand
 
-FORCE = re.compile(r"force|bypass|skip|override|ignore|unguarded|urgent|unconditional", re.IGNORECASE)
+FORCE = r"(?i:force|bypass|skip|override|ignore|unguarded|urgent|unconditional)"
 
 
 class Crossing(NamedTuple):
@@ -54,7 +54,7 @@ class BypassReader:
     @staticmethod
     def _rank(test: Test) -> int:
         names = list(names_in(test.node))
-        if any(FORCE.search(name) for name in names):
+        if any(re.search(FORCE, name) for name in names):
             return 0
         return 1 if any(name in test.func.params and name != test.func.self_name for name in names) else 2
 
@@ -67,7 +67,7 @@ class BypassReader:
         if name in (TIMEOUT, FAILURE):
             return True
         names = list(names_in(test.node))
-        return any(FORCE.search(n) for n in names) or any(
+        return any(re.search(FORCE, n) for n in names) or any(
             n in test.func.params and n != test.func.self_name for n in names
         )
 
@@ -78,7 +78,7 @@ class BypassReader:
         if asks_clock(test.node):
             return TIMEOUT
         names = list(names_in(test.node))
-        for telling in (*(n for n in names if FORCE.search(n)), *(n for n in names if n in test.func.params)):
+        for telling in (*(n for n in names if re.search(FORCE, n)), *(n for n in names if n in test.func.params)):
             if telling != test.func.self_name:
                 return telling
         found = asked(test.node, test.wanted, test.func)

@@ -43,7 +43,7 @@ EVENTS = CREATED | DONE | PARTS | _MORE
 _BY_WORD = {re.sub(r"[^a-z]", "", event): event for event in EVENTS if event != "error"}
 _REGISTERS = frozenset({"on", "add_handler", "add_event_handler", "register", "register_handler", "add_listener"})
 _CLOCKS = frozenset({"time", "monotonic", "perf_counter", "utcnow", "now", "get_time"})
-_BARGE = re.compile(r"barge|interrupt", re.IGNORECASE)
+_BARGE = r"(?i:barge|interrupt)"
 _TIMEOUTS = frozenset({"TimeoutError", "asyncio.TimeoutError", "Empty", "queue.Empty", "asyncio.QueueEmpty"})
 MAX_DEPTH = 5
 MAX_WAYS = 12
@@ -227,7 +227,7 @@ class EventPlaces:
                     return "timeout"
         if any(asks_clock(test.node) for clause in clauses for test in clause):
             return "timeout"
-        if any(_BARGE.search(scope.name) for scope in func.enclosing()):
+        if any(re.search(_BARGE, scope.name) for scope in func.enclosing()):
             return "barge_in"
         return ""
 

@@ -19,7 +19,7 @@ from pipeline_guard.program.trees import walk
 if TYPE_CHECKING:
     from pipeline_guard.pipeline.gate.reader import Stand
 
-_LOCK = re.compile(r"lock|mutex|sema|gate|guard|cond", re.IGNORECASE)
+_LOCK = r"(?i:lock|mutex|sema|gate|guard|cond)"
 
 
 class Race(NamedTuple):
@@ -133,7 +133,7 @@ class RaceReader:
             entry = func.ir.blocks[block]
             if entry.kind != "with" or entry.test is None or block not in around:
                 continue
-            if any(_LOCK.search(name) for node in walk(entry.test) for name in _name(node)):
+            if any(re.search(_LOCK, name) for node in walk(entry.test) for name in _name(node)):
                 return block
         return None
 

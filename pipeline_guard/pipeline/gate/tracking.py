@@ -19,11 +19,10 @@ from pipeline_guard.program.trees import walk
 
 _SPEECH = frozenset({"input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"})
 _ACTIVE_CODE = "conversation_already_has_active_response"
-_CORRELATES = re.compile(r"event_id|code|message|active|err_?type|error_?type", re.IGNORECASE)
-_ENDS_CALL = re.compile(
-    r"close|stop|clean|reset|disconnect|shut|end|hang|start|connect|init|tear|finish|exit", re.IGNORECASE
-)
-_ID = re.compile(r"(^|_)(id|rid)$")
+# Few gates ask for these, which are compiled, once, where one does.
+_CORRELATES = r"event_id|code|message|active|err_?type|error_?type"
+_ENDS_CALL = r"close|stop|clean|reset|disconnect|shut|end|hang|start|connect|init|tear|finish|exit"
+_ID = r"(^|_)(id|rid)$"
 
 
 class Tracking(NamedTuple):
@@ -100,7 +99,7 @@ class TrackingReader:
         """Say whether nothing tells when a write happens: it is neither the trigger's nor that of a session's end."""
         if way.events or way.by or any(func is trigger for func, _ in way.calls):
             return False
-        return not (write.idle and any(_ENDS_CALL.search(func.name) for func, _ in way.calls))
+        return not (write.idle and any(re.search(_ENDS_CALL, func.name, re.IGNORECASE) for func, _ in way.calls))
 
     # -- one marker
 
@@ -122,7 +121,7 @@ class TrackingReader:
 
     def _holds_id(self, marker: Marker) -> bool:
         """Say whether a marker holds the id of the response, not only that there is one."""
-        if not _ID.search(marker.name):
+        if not re.search(_ID, marker.name):
             return False
         return any(
             write.idle is False and any(way.events & CREATED for way in self.markers.ways(write, marker))
@@ -145,7 +144,7 @@ class TrackingReader:
                 if any(type(side) is ir.Const for side in sides):
                     continue
                 names = {name for side in sides for name in names_in(side)}
-                if marker.name in names or sum(bool(_ID.search(name)) for name in names) >= 2:
+                if marker.name in names or sum(bool(re.search(_ID, name)) for name in names) >= 2:
                     return True
         return False
 
@@ -176,7 +175,7 @@ class TrackingReader:
                 if words == {"error"}:
                     continue
                 names = [*names_in(test.node), *words]
-                correlated = correlated or any(_CORRELATES.search(name) for name in names)
+                correlated = correlated or any(re.search(_CORRELATES, name, re.IGNORECASE) for name in names)
         return correlated
 
     def _clear(self, on: str, marker: Marker, way: Way, write: Write) -> GuardClear:
