@@ -151,8 +151,7 @@ def code_version() -> bytes:
 
     digest = blake2b(repr(sys.version_info[:3]).encode(), digest_size=20)
     for top in (Path(__file__).parent, rules_dir()):
-        for name, size, changed in sorted(_files_below(str(top))):
-            digest.update(f"{name}\0{size}\0{changed}\0".encode())
+        digest.update(repr(sorted(_files_below(str(top)))).encode())
     return digest.digest()
 
 

@@ -6,7 +6,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from pipeline_guard.folders import DOCUMENT_SUFFIXES, ENVIRONMENT, IGNORES, LISTED_SUFFIXES, PYTHON_SUFFIXES
 from pipeline_guard.git_files import list_git_files
@@ -30,7 +32,7 @@ _SHEBANG_BYTES = 128
 Stamp = tuple[int, int, int, int]
 
 
-class SourceFile(NamedTuple):
+class SourceFile(msgspec.Struct, frozen=True):
     """One Python file: where it is, and its name relative to the root with forward slashes.
 
     ``named`` says that somebody asked about this very file: then it is parsed, whatever stands in it.  ``stamp`` is
@@ -43,12 +45,12 @@ class SourceFile(NamedTuple):
     stamp: Stamp | None = None
 
 
-class Discovery(NamedTuple):
+class Discovery(msgspec.Struct, frozen=True):
     """What was found, ordered by ``rel``, and what was left aside; ``documents`` are small XML files."""
 
     files: list[SourceFile]
     gaps: list[Gap]
-    documents: list[SourceFile] = []  # noqa: RUF012 - the default of a tuple, never changed
+    documents: list[SourceFile] = []
 
 
 def discover(
@@ -248,7 +250,7 @@ class _Sieve:
             self.follow_links()
         if explicit:
             asked = set(explicit)
-            self.files = [file._replace(named=True) if file.path in asked else file for file in self.files]
+            self.files = [replace(file, named=True) if file.path in asked else file for file in self.files]
         self.files.sort(key=lambda file: file.rel)
         self.documents.sort(key=lambda file: file.rel)
         self.gaps.sort(key=lambda gap: (gap.path, gap.reason))

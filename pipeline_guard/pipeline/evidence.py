@@ -16,6 +16,8 @@ from pipeline_guard.program.values import Frame, Literal, Missing
 
 MAX_STEPS = 24
 ENGINE_KINDS = frozenset({"stt", "tts"})
+# Client events that are read beside the others: they make no lane of their own.
+SIDE_KINDS = frozenset({"audio_commit", "response_cancel"})
 
 
 class Evidence:

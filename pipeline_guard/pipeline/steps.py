@@ -14,20 +14,17 @@ from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.answers import AnswerFinder, AnswerReader
 from pipeline_guard.pipeline.apps import Apps
 from pipeline_guard.pipeline.assemble import Assembler
-from pipeline_guard.pipeline.beside import Beside
 from pipeline_guard.pipeline.chains import Chains
 from pipeline_guard.pipeline.declared import unmet_declarations
 from pipeline_guard.pipeline.engines import EngineFinder
-from pipeline_guard.pipeline.evidence import ENGINE_KINDS
-from pipeline_guard.pipeline.hygiene.reader import SIDE_KINDS, HygieneReader
-from pipeline_guard.pipeline.model import Coverage, Gap, PipelineMap, Site
+from pipeline_guard.pipeline.evidence import ENGINE_KINDS, SIDE_KINDS, Evidence
+from pipeline_guard.pipeline.grouping import Group
+from pipeline_guard.pipeline.model import QUIET_CONTEXTS, Coverage, Gap, Lane, PipelineMap, Site
 from pipeline_guard.pipeline.queues import QueueIndex
 from pipeline_guard.pipeline.sessions import SessionReader
 from pipeline_guard.pipeline.sinks import SinkFinder
 from pipeline_guard.pipeline.transcribers import transcribers
-from pipeline_guard.pipeline.transcripts import TranscriptReader
 from pipeline_guard.pipeline.twiml import TwimlFinder
-from pipeline_guard.pipeline.twiml_files import TwimlFiles
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.factories import Factories
@@ -39,7 +36,10 @@ from pipeline_guard.rulebook import rules_dir
 from pipeline_guard.vocabulary import load as load_vocabulary
 
 if TYPE_CHECKING:
+    from pipeline_guard.discovery import SourceFile
     from pipeline_guard.pipeline.build import OnLoad, Reading
+    from pipeline_guard.pipeline.hops import Hop
+    from pipeline_guard.pipeline.primitives import Sink
 
 
 def run(reading: Reading, store: FactStore, on_load: OnLoad | None = None) -> PipelineMap:
@@ -95,21 +95,14 @@ def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> Pipe
     configs = SessionReader(graph, vocabulary).read(sinks)
     apps = Apps(config, root)
     assembler = Assembler(graph, reach, chains, queues, vocabulary, apps, finder.relays.functions)
-    engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
     apart = ENGINE_KINDS | SIDE_KINDS  # a cancel or a commit makes no lane and is no site: it is read beside the others
     members = assembler.lanes([hop for hop in hops if hop.kind not in apart], configs)
-    hygiene = HygieneReader(graph, reach, queues, assembler.evidence, vocabulary, mounting.data)
-    members = hygiene.read(members, [hop for hop in hops if hop.kind in SIDE_KINDS])
-    verbs = TwimlFinder(graph, vocabulary).run()
-    realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
-    transcripts = TranscriptReader(
-        graph, reach, queues, vocabulary,
-        frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
-        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
-    )  # fmt: skip
-    beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
-    twiml = TwimlFiles(documents, program, assembler.evidence, vocabulary)
-    lanes, outside = beside.attach(members, engines, verbs, twiml)
+    if any(_runs(lane, group, assembler.evidence) for lane, group in members):
+        from pipeline_guard.pipeline.hygiene.reader import HygieneReader
+
+        hygiene = HygieneReader(graph, reach, queues, assembler.evidence, vocabulary, mounting.data)
+        members = hygiene.read(members, [hop for hop in hops if hop.kind in SIDE_KINDS])
+    lanes, outside = _with_other_speech(members, hops, sinks, assembler, finder, loader, documents)
     unmet = unmet_declarations(lanes, loader.files, program.modules.values(), config, apps, root)
     gaps = (*loader.gaps, *assembler.gaps, *unmet)
     answered = AnswerFinder(graph, vocabulary, finder.transports).run()
@@ -119,6 +112,40 @@ def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> Pipe
         root=str(root), lanes=lanes, outside=_as_far_as_followed(outside, gaps), gaps=gaps,
         coverage=_coverage(len(files), len(program.modules), loader.gaps), remarks=remarks, answers=answers,
     )  # fmt: skip
+
+
+def _with_other_speech(
+    members: list[tuple[Lane, Group]],
+    hops: Sequence[Hop],
+    sinks: Sequence[Sink],
+    assembler: Assembler,
+    finder: SinkFinder,
+    loader: Loader,
+    documents: Sequence[SourceFile],
+) -> tuple[tuple[Lane, ...], tuple[Site, ...]]:
+    """Return the lanes with the engines and TwiML verbs that belong to them, and those that belong to none."""
+    graph, reach, vocabulary = assembler.graph, assembler.reach, assembler.vocabulary
+    engines = [hop for hop in hops if hop.kind in ENGINE_KINDS]
+    verbs = TwimlFinder(graph, vocabulary).run()
+    if not (engines or verbs or documents):
+        return tuple(lane for lane, _ in members), ()
+    from pipeline_guard.pipeline.beside import Beside
+    from pipeline_guard.pipeline.transcripts import TranscriptReader
+    from pipeline_guard.pipeline.twiml_files import TwimlFiles
+
+    realtime = [hop for hop in hops if hop.kind in ("audio_send", "response_create")]
+    transcripts = TranscriptReader(
+        graph, reach, finder.queues, vocabulary,
+        frozenset(hop.func for hop in realtime if not hop.top or hop.sink is not None),
+        frozenset(id(sink.call) for sink in sinks if sink.kind not in ENGINE_KINDS), finder.transports,
+    )  # fmt: skip
+    beside = Beside(graph, reach, assembler.evidence, transcripts, loader.is_marked_offline)
+    return beside.attach(members, engines, verbs, TwimlFiles(documents, graph.program, assembler.evidence, vocabulary))
+
+
+def _runs(lane: Lane, group: Group, evidence: Evidence) -> bool:
+    """Say whether a Realtime lane runs: of one that does not, nobody asks how it treats the protocol."""
+    return lane.provider == "openai" and any(evidence.context(hop) not in QUIET_CONTEXTS for hop in group.hops)
 
 
 def _coverage(discovered: int, analysed: int, gaps: Sequence[Gap]) -> Coverage:

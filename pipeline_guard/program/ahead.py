@@ -6,16 +6,19 @@ twice, and that is all.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.program.contents import DIGEST_BYTES, digest
-from pipeline_guard.program.forked import MAX_MESSAGE, Forked, fork
 from pipeline_guard.program.halves import may_split
+
+if TYPE_CHECKING:  # few runs are worth a second process
+    import mmap
+
+    from pipeline_guard.program.forked import Forked
 
 # Bytes below which a second process costs more than it saves: reading so much takes some 50 ms.
 WORTHWHILE = 400_000
@@ -55,6 +58,10 @@ class Ahead:
         """Let the child begin, unless it has or there can be none."""
         if self._child is not None or not self._files or not may_split():
             return
+        import mmap
+
+        from pipeline_guard.program.forked import fork
+
         try:
             taken = self._taken = mmap.mmap(-1, _MAX_FILES)
             self._child = fork(lambda told, telling: _serve(self._store, self._files, taken, told, telling))
@@ -123,6 +130,8 @@ def _size(file: tuple[bytes, str | None]) -> int:
 
 
 def _tell(child: Forked, number: int, path: str) -> bool:
+    from pipeline_guard.program.forked import MAX_MESSAGE
+
     name = os.fsencode(path)
     order = _ORDER.pack(number, len(name)) + name if len(name) < MAX_MESSAGE - _ORDER.size else b""
     return bool(order) and child.tell(order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -41,6 +40,8 @@ class Forked(NamedTuple):
 
     def end(self) -> None:
         """End the child, whatever it is at."""
+        import signal  # an enumeration, which takes longer to make than most files to be read
+
         os.close(self.orders)
         os.close(self.results)
         with contextlib.suppress(OSError):

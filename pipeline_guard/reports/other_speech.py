@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from pipeline_guard.pipeline.model import PipelineMap, Site
 from pipeline_guard.reports import words
@@ -18,7 +20,7 @@ _ASIDE = frozenset({"startup", "post_call", "offline"})
 _NAMED = 3
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """Places that differ in nothing a reader wants to know; ``first`` stands for all of them."""
 
     first: Site

@@ -22,8 +22,6 @@ from pipeline_guard.program.code import Func
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.vocabulary import Vocabulary
 
-# Client events that are read beside the others: they make no lane of their own.
-SIDE_KINDS = frozenset({"audio_commit", "response_cancel"})
 _MAX_CLIMB = 400  # functions above an event that are looked at for its lane
 
 
