@@ -17,6 +17,7 @@ from pipeline_guard.import_lines import imports_in
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
 KINDS = ("stt", "tts")
 _LISTS = ("imports", "calls", "methods", "weak", "addresses", "sockets")
+_NAME = re.compile(rb"\w+")
 
 
 class Engine(msgspec.Struct, frozen=True, dict=True):
@@ -125,7 +126,7 @@ class EngineIndex(msgspec.Struct, dict=True):
             elif _below(parent, wanted):
                 return True
             elif parent in parents:
-                if any(b"%s.%s" % (parent, name) in wanted for name in re.findall(rb"\w+", names)):
+                if any(b"%s.%s" % (parent, name) in wanted for name in _NAME.findall(names)):
                     return True
                 if b"\\" in names:
                     return True  # the names follow on further lines
