@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.apart import known_at, written
@@ -23,7 +24,7 @@ _THREADS = frozenset({"thread", "executor"})
 _MAX_WAY = 12
 
 
-class Holds(NamedTuple):
+class Holds(msgspec.Struct, frozen=True):
     """What holds a create back besides waiting: the guard, as far as it is not ``void``; a flag that lets one by.
 
     ``threads`` says that a way through another thread counts; what happens there happens at its own time.  ``cases``

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.pipeline.cancels import Cancels
 from pipeline_guard.pipeline.coroutines import Coroutines, Dropped
@@ -31,7 +32,7 @@ _DEPTH = 3
 _OWN_EVENTS = "agents-sdk"
 
 
-class Conduct(NamedTuple):
+class Conduct(msgspec.Struct, frozen=True):
     """What a site of kind "response_create" says of how the response is asked for; see ``model.Site``."""
 
     dropped: Dropped | None = None

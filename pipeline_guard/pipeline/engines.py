@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -42,7 +41,7 @@ _ADDRESS_WORDS = ("url", "uri", "endpoint", "api", "host", "addr", "base")
 _PREPARED = ("build_request()", "requests.Request()", "urllib.request.Request()", "Request().prepare()")
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True):
     """What a call runs: the engine, the name it goes by here, and how sure that is."""
 
     engine: Engine

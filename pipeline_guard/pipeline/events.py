@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import from_python
@@ -30,7 +30,7 @@ _TYPE_FIELDS = ("type", "event_type")
 _HOLE = "0"
 
 
-class Typed(NamedTuple):
+class Typed(msgspec.Struct, frozen=True):
     """A value that is a client event: its vocabulary entry, and the value to read its fields from."""
 
     event: Event

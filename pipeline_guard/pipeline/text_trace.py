@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
@@ -26,14 +27,14 @@ _ITEM_CALLS = ("conversation.item.create", "conversation.create_item", "send_use
 _RECORDS = frozenset({"Model", "DeclarativeBase", "Document", "SQLModel", "Base", "DeclarativeBaseNoMeta"})
 
 
-class Fate(NamedTuple):
+class Fate(msgspec.Struct, frozen=True):
     """Where a text goes ("feeds_back", "log_only", "unknown"), and the way there."""
 
     value: str
     effects: tuple[Step, ...] = ()
 
 
-class _Place(NamedTuple):
+class _Place(msgspec.Struct, frozen=True):
     """A variable that holds the text: a name in a function, or (``func`` None) an attribute of a class, a global."""
 
     func: Func | None

@@ -6,7 +6,8 @@ Also reads where a condition says that no response is active.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.triggers import GuardReader, set_names
@@ -26,7 +27,7 @@ _PENDING = frozenset({"pending", "waiting", "sent", "requested", "create"})
 _RESPONSE = frozenset({"response", "responses", "responding", "reply", "generation", "model", "ai", "turn"})
 
 
-class Void(NamedTuple):
+class Void(msgspec.Struct, frozen=True):
     """Flags that say nothing of the response in question: those put back by hand before.
 
     ``pending`` adds those that only speak of a request that has not been answered yet.

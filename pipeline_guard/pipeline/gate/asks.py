@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.clauses import Clause, Test, any_of, before, on_one_run, split
@@ -23,7 +24,7 @@ _ALIASED = (ir.Compare, ir.Bool, ir.Not, ir.Call, ir.Attr, ir.Await, ir.Sub)
 Around = Mapping[Func, "int | None"]
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """A marker asked on the way to an operation; ``others`` are the tests that let control past all the same."""
 
     marker: Marker
@@ -31,7 +32,7 @@ class Ask(NamedTuple):
     others: tuple[Test, ...]
 
 
-class Follows(NamedTuple):
+class Follows(msgspec.Struct, frozen=True):
     """How a marker follows the server: busy on ``response.created``, idle at the end, or the other way round.
 
     ``directly``: the branch for an event of the response, or a function that it calls, makes it idle.

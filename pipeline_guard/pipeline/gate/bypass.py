@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 FORCE = r"(?i:force|bypass|skip|override|ignore|unguarded|urgent|unconditional)"
 
 
-class Crossing(NamedTuple):
+class Crossing(msgspec.Struct, frozen=True):
     """What gets past a check: its name (None: nothing does), where it is asked, and the calls that make it true."""
 
     name: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.events import EventPlaces, Way
@@ -17,7 +18,7 @@ EFFECT_DEPTH = 3
 _CONSTRUCTORS = frozenset({"__init__", "__post_init__", "__new__"})
 
 
-class Marker(NamedTuple):
+class Marker(msgspec.Struct, frozen=True):
     """A place that a guard asks, and the state in which it lets a response through."""
 
     name: str
@@ -26,7 +27,7 @@ class Marker(NamedTuple):
     idle: State
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True):
     """An operation that writes a marker.  ``idle``: it lets responses through again; None: that cannot be told."""
 
     func: Func

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import Func
@@ -20,7 +21,7 @@ _ASKS = {"is_set": "truthy", "locked": "truthy", "wait": "truthy", "done": "done
 _OPPOSITE = {"truthy": "falsy", "falsy": "truthy", "done": "running", "running": "done"}
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """An attribute (or constant key) by its name, or a variable by name and the function it belongs to."""
 
     name: str
@@ -28,7 +29,7 @@ class Place(NamedTuple):
     base: ir.Expr | None
 
 
-class State(NamedTuple):
+class State(msgspec.Struct, frozen=True):
     """What a place holds: ``kind`` "truthy", "falsy", "done", "running", "slot", or "is"/"not" one of ``of``."""
 
     kind: str
@@ -40,7 +41,7 @@ class State(NamedTuple):
         return State(_OPPOSITE.get(self.kind, self.kind))
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """What an operation leaves a place in; ``value`` is the expression that is stored, where one is."""
 
     place: Place

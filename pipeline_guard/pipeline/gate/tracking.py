@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import step_at
@@ -25,7 +26,7 @@ _ENDS_CALL = r"close|stop|clean|reset|disconnect|shut|end|hang|start|connect|ini
 _ID = r"(^|_)(id|rid)$"
 
 
-class Tracking(NamedTuple):
+class Tracking(msgspec.Struct, frozen=True):
     """What sets and clears the markers of a gate."""
 
     markers: tuple[Marker, ...] = ()
