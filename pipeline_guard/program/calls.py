@@ -161,10 +161,10 @@ class CallGraph:
             for site in func.calls:
                 if func.is_dead(site.op):
                     continue
-                if self._heat.carries_event(func, site) or last_name(site.call.func) == "send_task":
+                name = last_name(site.call.func)
+                if self._heat.carries_event(func, site) or name == "send_task":
                     self._waiting.append((func, site))
                     continue
-                name = last_name(site.call.func)
                 self._quiet.setdefault(name, []).append((func, site))
                 if name in JOB_METHODS and type(site.call.func) is ir.Attr:
                     self._quiet.setdefault(last_name(site.call.func.base), []).append((func, site))

@@ -41,14 +41,20 @@ class Heat:
     def carries_event(self, func: Func, site: CallSite) -> bool:
         """Say whether an argument of a call looks like a typed event: whoever takes it may send it."""
         call = site.call
-        for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
-            if type(node) is ir.Name:
-                places = func.definitions.get(node.id, ())
-                if any(self._is_eventlike(func.ir.ops[place].value) for place in places):
-                    return True
-            if self._is_eventlike(node):
+        for node in call.args:
+            if self._may_be_event(func, node):
+                return True
+        for keyword in call.keywords:
+            if self._may_be_event(func, keyword.value):
                 return True
         return False
+
+    def _may_be_event(self, func: Func, node: ir.Expr) -> bool:
+        if type(node) is ir.Name:
+            for place in func.definitions.get(node.id, ()):
+                if self._is_eventlike(func.ir.ops[place].value):
+                    return True
+        return self._is_eventlike(node)
 
     def _is_eventlike(self, node: ir.Expr | None) -> bool:
         if type(node) is ir.DictNode:
@@ -87,7 +93,7 @@ def _alias_names(module: Module) -> set[str]:
             for scope in func.enclosing():
                 names |= called & scope.params.keys()
         for op in func.ir.ops:
-            if _may_be_function(op.value):
+            if op.targets and _may_be_function(op.value):
                 names.update(last_name(target) for target in op.targets if type(target) in (ir.Attr, ir.Name))
     for cls in module.classes:
         names.update(field.name for field in cls.ir.fields)
