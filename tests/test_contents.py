@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline_guard import file_times
 from pipeline_guard.__main__ import main
@@ -165,12 +166,12 @@ def test_a_file_that_changed_just_before_it_was_read_is_read_again(
     monkeypatch.setattr(file_times, "SETTLED_NS", 2_000_000_000)
     file = discover(tree, (), 10**6).files[0]
     assert file.stamp is not None
-    young = file._replace(stamp=(file.stamp[0], *([contents.time.time_ns()] * 2), file.stamp[3]))
+    young = replace(file, stamp=(file.stamp[0], *([contents.time.time_ns()] * 2), file.stamp[3]))
     seen = reads(monkeypatch)
     for each in (young, young):  # a second change within one tick of the clock would show in no stamp
         Contents([each], [], Cache(own_cache), "a" * 40, lambda _rel, _data: 0)
     assert len(seen) == 2
-    old = file._replace(stamp=(file.stamp[0], 10**18, 10**18, file.stamp[3]))
+    old = replace(file, stamp=(file.stamp[0], 10**18, 10**18, file.stamp[3]))
     for each in (old, old):
         Contents([each], [], Cache(own_cache), "a" * 40, lambda _rel, _data: 0)
     assert len(seen) == 3

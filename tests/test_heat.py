@@ -56,7 +56,7 @@ def read(root: Path, **files: str) -> PipelineMap:
     for name, code in files.items():
         (root / f"{name}.py").write_text(code, encoding="utf-8")
     config = Config()
-    return analyse(root, discover(root, config.exclude, config.max_file_size)[0], config)
+    return analyse(root, discover(root, config.exclude, config.max_file_size).files, config)
 
 
 def factory(parameters: str = "", first: str = "", imports: str = "") -> str:
