@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
 from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.models import from_python
@@ -30,7 +30,7 @@ _TYPE_FIELDS = ("type", "event_type")
 _HOLE = "0"
 
 
-class Typed(msgspec.Struct, frozen=True):
+class Typed(NamedTuple):
     """A value that is a client event: its vocabulary entry, and the value to read its fields from."""
 
     event: Event
