@@ -41,13 +41,9 @@ class Heat:
     def carries_event(self, func: Func, site: CallSite) -> bool:
         """Say whether an argument of a call looks like a typed event: whoever takes it may send it."""
         call = site.call
-        for node in call.args:
-            if self._may_be_event(func, node):
-                return True
-        for keyword in call.keywords:
-            if self._may_be_event(func, keyword.value):
-                return True
-        return False
+        if call.args and any(self._may_be_event(func, node) for node in call.args):
+            return True
+        return bool(call.keywords) and any(self._may_be_event(func, keyword.value) for keyword in call.keywords)
 
     def _may_be_event(self, func: Func, node: ir.Expr) -> bool:
         if type(node) is ir.Name:
