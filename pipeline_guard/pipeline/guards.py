@@ -13,6 +13,8 @@ from pipeline_guard.program.flow import conditions, names_in
 
 _CHANGES: tuple[tuple[bool, Kind], ...] = ((False, "guard_set"), (True, "guard_clear"))
 
+_BY_TEXT = frozenset({"getattr", "hasattr"})
+
 
 class GuardSites:
     """Collects guard sites in the classes and files of a lane."""
@@ -31,7 +33,9 @@ class GuardSites:
                     yield from self._in(func, names)
 
     def _in(self, func: Func, names: frozenset[str]) -> Iterator[Site]:
-        if not any(self.reader.is_guard(name, names) for name in (*func.ir.words, *func.ir.strings)):
+        # A string names a flag only where an attribute is asked for by it.
+        texts = func.ir.strings if func.has_words(_BY_TEXT) else ()
+        if not any(self.reader.is_guard(name, names) for name in (*func.ir.words, *texts)):
             return
         for index, op in enumerate(func.ir.ops):
             if func.is_dead(index):

@@ -105,28 +105,7 @@ class TriggerReader:
         """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
         func, op = hop.func, hop.op
         event = self._from_condition_events(func, op)
-        named = self._from_callee_name(hop)
-        own = self._from_function_names(func)
-        timed = self._from_timer(hop)
-        signs = [
-            self._from_reason(hop),
-            named if _is_strong(named) else None,
-            event if _is_strong(event) else None,
-            Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
-            self._from_except(func, op),
-            timed if own is None or own.name in _TIMERS else None,
-            self._from_condition_names(func, op),
-            own if _is_strong(own) else None,
-            timed,
-            self._from_neighbours(func, op),
-            self._from_opening(func, op),
-            self._after_commit(func, op),
-            self._from_payload(hop) if hop.sink is not None else None,
-            event,
-            named,
-            own,
-        ]
-        found = next((sign for sign in signs if sign is not None), None)
+        found = next((sign for sign in self._signs(hop, event) if sign is not None), None)
         if found is not None and event is not None:
             found = msgspec.structs.replace(found, event=event.event)
         entry = self.reach.entry_of(func)
@@ -135,6 +114,29 @@ class TriggerReader:
         if found is None or (not _is_strong(found) and not found.here):
             return Cause("other", False)
         return found
+
+    def _signs(self, hop: Hop, event: Cause | None) -> Iterator[Cause | None]:
+        """Yield what the signs say, the clearest first, each read only when those before it say nothing."""
+        func, op = hop.func, hop.op
+        yield self._from_reason(hop)
+        named = self._from_callee_name(hop)
+        yield named if _is_strong(named) else None
+        yield event if _is_strong(event) else None
+        yield Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None
+        yield self._from_except(func, op)
+        own = self._from_function_names(func)
+        timed = self._from_timer(hop)
+        yield timed if own is None or own.name in _TIMERS else None
+        yield self._from_condition_names(func, op)
+        yield own if _is_strong(own) else None
+        yield timed
+        yield self._from_neighbours(func, op)
+        yield self._from_opening(func, op)
+        yield self._after_commit(func, op)
+        yield self._from_payload(hop) if hop.sink is not None else None
+        yield event
+        yield named
+        yield own
 
     # -- what stands at the place itself
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.events import EventPlaces, Way
-from pipeline_guard.pipeline.gate.states import Change, Place, State, changes, matches
+from pipeline_guard.pipeline.gate.states import Change, Place, State, changes, changing, matches
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.places import is_test
@@ -91,7 +91,7 @@ class Markers:
     def _changes_in(self, func: Func) -> dict[str, list[tuple[int, Change]]]:
         if func not in self._by_func:
             found = self._by_func[func] = {}
-            for op in range(len(func.ir.ops)):
+            for op in changing(func):
                 for change in self._changes(func, op):
                     found.setdefault(change.place.name, []).append((op, change))
         return self._by_func[func]

@@ -15,6 +15,7 @@ _CHANGES = {
     "discard": "falsy", "remove": "falsy", "pop": "falsy", "popleft": "falsy", "release": "falsy",
     "set_result": "done", "set_exception": "done", "cancel": "done", "get_nowait": "falsy",
 }  # fmt: skip
+_STORES = frozenset({"assign", "aug", "del"})
 _EMPTY_CALLS = frozenset({"set", "dict", "list", "deque", "Event", "OrderedDict", "defaultdict"})
 _ASKS = {"is_set": "truthy", "locked": "truthy", "wait": "truthy", "done": "done", "empty": "falsy"}
 _OPPOSITE = {"truthy": "falsy", "falsy": "truthy", "done": "running", "running": "done"}
@@ -148,6 +149,12 @@ def constant_text(node: ir.Expr) -> str | None:
     if name in ("value", "name") and type(node) is ir.Attr:
         name = last_name(node.base)
     return name if name and (name[:1].isupper() or name.isupper()) else None
+
+
+def changing(func: Func) -> list[int]:
+    """Return the operations of a function that may write something, in source order."""
+    found = {site.op for name in (*_CHANGES, "setattr") for site in func.calls_named.get(name, ())}
+    return [index for index, op in enumerate(func.ir.ops) if op.kind in _STORES or index in found]
 
 
 def changes(func: Func, index: int) -> Iterator[Change]:

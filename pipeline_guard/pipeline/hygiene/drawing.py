@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 _SPAN = 14  # lines above the first and below the last arrow that may belong to a map
 _GAP = 6  # lines between two arrows of one map
 _MIN_ARROWS = 2
+_FRAME = " \t*│┃"  # what may stand around an arrow in a line of its own
 _QUOTES = ('"""', "'''")
 
 
@@ -19,10 +21,14 @@ def has_map(data: bytes, arrows: Collection[str], words: Sequence[Sequence[str]]
     drawn = sorted(arrows, key=len, reverse=True)
     wide = [arrow for arrow in drawn if not arrow.isalnum() and arrow != "|"]
     for line in lines:
+        if "#" not in line:
+            continue
         text = line.strip()
         if text.startswith("#") and sum(text.count(arrow) for arrow in wide) >= _MIN_ARROWS and _names_all(text, words):
             return True
-    alone = [number for number, line in enumerate(lines) if _is_arrow(line, drawn)]
+    # Every line of the file is asked, so first whether it is written with the signs of arrows alone.
+    may_be_arrow = re.compile(rf"[{re.escape(_FRAME + ''.join(drawn))}#\s]+\Z").match
+    alone = [number for number, line in enumerate(lines) if may_be_arrow(line) and _is_arrow(line, drawn)]
     start = 0
     for index, number in enumerate(alone):
         last = index + 1 == len(alone) or alone[index + 1] - number > _GAP
@@ -55,7 +61,7 @@ def _is_arrow(line: str, arrows: Sequence[str]) -> bool:
     text = line.strip()
     if not text or text.isspace():
         return False
-    bare = text.lstrip("#").strip(" \t*│┃")
+    bare = text.lstrip("#").strip(_FRAME)
     return bare in arrows or (bool(bare) and all(part in arrows for part in bare.split()))
 
 
