@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
@@ -282,9 +282,9 @@ class Func:
         """Say whether the function may hold one of several strings."""
         return not wanted.isdisjoint(self.ir.strings)
 
-    def may_call(self, wanted: Container[str]) -> bool:
+    def may_call(self, wanted: AbstractSet[str]) -> bool:
         """Say whether the function may call something of one of several names."""
-        return any(name in wanted for name in self.ir.called)
+        return not wanted.isdisjoint(self.ir.called)
 
     def names_attribute(self, name: str) -> bool:
         """Say whether the function calls or hands on an attribute of a name: ``x.name``."""

@@ -50,8 +50,9 @@ class Surroundings:
         found = dict.fromkeys(self.modules)
         level = list(self.modules)
         for _ in range(_IMPORTS_DEEP):
-            level = [other for module in level for other in self._imports_of(module) if other not in found]
-            found.update(dict.fromkeys(level))
+            fresh = dict.fromkeys(o for module in level for o in self._imports_of(module) if o not in found)
+            level = list(fresh)
+            found.update(fresh)
         return [module for module in found if not is_test(module)]
 
     def _imports_of(self, module: Module) -> list[Module]:
