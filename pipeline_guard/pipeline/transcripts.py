@@ -64,7 +64,7 @@ class TranscriptReader(msgspec.Struct):
                 and (func.index == 0 or any(type(t) is ir.Name and t.id in func.ir.globals for t in op.targets))
                 for module in list(self.graph.program.modules.values())
                 for func in module.functions
-                if cls.name in func.names_used
+                if func.has_words({cls.name}) and cls.name in func.names_used
                 for op in func.ir.ops
             )
         return self._shared[cls]

@@ -43,7 +43,7 @@ class Markers:
         self.events = events
         self._index: dict[str, list[tuple[Func, int, Change]]] = {}
         self._known: dict[tuple[int, int], list[Change]] = {}
-        self._by_func: dict[Func, dict[str, list[tuple[int, Change]]]] = {}
+        self._by_func: dict[Func, dict[str, list[int]]] = {}
         self._effects: dict[tuple[int, int, int], list[tuple[Func, int, Change]]] = {}
         self._families: dict[tuple[Class, Class], bool] = {}
 
@@ -84,16 +84,15 @@ class Markers:
                 (func, op, change)
                 for func in self.graph.program.functions_with(name)
                 if not is_test(func.module)
-                for op, change in self._changes_in(func).get(name, ())
+                for op in self._changing(func).get(name, ())
+                for change in self._changes(func, op)
+                if change.place.name == name
             ]
         return self._index[name]
 
-    def _changes_in(self, func: Func) -> dict[str, list[tuple[int, Change]]]:
+    def _changing(self, func: Func) -> dict[str, list[int]]:
         if func not in self._by_func:
-            found = self._by_func[func] = {}
-            for op in changing(func):
-                for change in self._changes(func, op):
-                    found.setdefault(change.place.name, []).append((op, change))
+            self._by_func[func] = changing(func)
         return self._by_func[func]
 
     def names_in(self, module: Module) -> list[str]:
