@@ -13,6 +13,8 @@ from pipeline_guard.program.flow import conditions, names_in
 
 _CHANGES: tuple[tuple[bool, Kind], ...] = ((False, "guard_set"), (True, "guard_clear"))
 
+_SETS = frozenset({"assign", "expr"})  # the kinds of operations that can set a name
+
 
 class GuardSites:
     """Collects guard sites in the classes and files of a lane."""
@@ -41,6 +43,8 @@ class GuardSites:
         if op.kind == "test":
             asked = names_in(op.value) if op.value is not None else ()
             return ["guard_check"] if any(self.reader.is_guard(name, names) for name in asked) else []
+        if op.kind not in _SETS:
+            return []
         return [
             kind
             for clearing, kind in _CHANGES
