@@ -380,6 +380,11 @@ class Vocabulary(msgspec.Struct, dict=True):
     def _add_silent(self, entry: Mapping[str, Any]) -> None:
         self.silent_messages.update(entry["messages"])
 
+    @cached_property
+    def brain_ends(self) -> tuple[str, ...]:
+        """What the access path of a call that asks a model for text ends in, with a dot before all of it."""
+        return tuple(f".{chain}" for chain in self.brains)
+
     def is_guard_name(self, name: str) -> bool:
         """Say whether a variable or attribute stands for "a response is active"."""
         if name not in self._guards:

@@ -16,6 +16,7 @@ from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.trees import walk
+from pipeline_guard.program.uses import CallSite
 from pipeline_guard.program.values import External, Frame, Instance, JsonText, Literal, Mapping, Text
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -55,6 +56,7 @@ class TriggerReader:
         self._others: dict[Func, list[Hop]] = {}  # hops of other kinds: what else a function sends
         self._causes: dict[int, Cause] = {}
         self._known_words: dict[str, str | None] = {}
+        self._outputs: dict[int, bool] = {}
 
     def read(self, hops: list[Hop]) -> dict[int, Cause]:
         """Return the cause of each hop, by ``id(hop)``."""
@@ -277,13 +279,24 @@ class TriggerReader:
         return None
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
-        for site in func.calls:
-            if op - 15 <= site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
-                for node in [*site.call.args, *(k.value for k in site.call.keywords)]:
-                    for value in self.graph.evaluator.eval(node, Frame(func, site.op)):
-                        if mentions(self.graph.evaluator, value, "function_call_output"):
-                            return True
-        return False
+        return any(
+            op - 15 <= site.op < op
+            and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block)
+            and self._gives_tool_output(func, site)
+            for site in func.calls
+        )
+
+    def _gives_tool_output(self, func: Func, site: CallSite) -> bool:
+        """Say whether a call is given the output of a tool, remembered: it may stand before several hops."""
+        key = id(site.call)
+        if key not in self._outputs:
+            evaluator, frame = self.graph.evaluator, Frame(func, site.op)
+            self._outputs[key] = any(
+                mentions(evaluator, value, "function_call_output")
+                for node in [*site.call.args, *(k.value for k in site.call.keywords)]
+                for value in evaluator.eval(node, frame)
+            )
+        return self._outputs[key]
 
     def _from_payload(self, hop: Hop) -> Cause | None:
         assert hop.sink is not None
