@@ -21,7 +21,7 @@ class TranscriptReader(msgspec.Struct):
     """Answers what a walk along a text asks of the program.
 
     ``leading`` are the functions whose calls lead to a send to Realtime, ``sends`` the identities of calls that send.
-    ``resolved`` are those of the calls that were looked up by what they call, as no other step had asked where they lead.
+    ``resolved`` are those of the calls that no other step had asked for, whose targets were looked up since.
     """
 
     graph: CallGraph

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.code import LOOPS, Class, Func
@@ -26,7 +27,7 @@ from pipeline_guard.program.values import (
 MAX_CONDITIONS = 40
 
 
-class Condition(NamedTuple):
+class Condition(msgspec.Struct, frozen=True):
     """A test that must have come out ``wanted`` for control to get here.
 
     ``early`` says that the test itself left the function (``if busy: return``) instead of enclosing the operation.

@@ -28,9 +28,7 @@ def module_context(module: Module) -> Context | None:
 def _is_example_place(rel: str) -> bool:
     folders = {part.lower() for part in rel.split("/")[:-1]}
     stem = rel.rpartition("/")[2].lower()
-    return bool(
-        folders & _EXAMPLE_FOLDERS or _NUMBERED.match(stem) or stem.startswith(("example", "demo", "test_"))
-    )
+    return bool(folders & _EXAMPLE_FOLDERS or _NUMBERED.match(stem) or stem.startswith(("example", "demo", "test_")))
 
 
 def is_script(module: Module) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, Union
+
+import msgspec
 
 from pipeline_guard.facts import ir
 
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline_guard.program.code import Class, Func, Module
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True):
     """Where an expression is read: the function, the operation (None: anywhere), and what its parameters are bound to.
 
     ``env`` maps parameter names to argument thunks of one particular call; None leaves parameters symbolic.
@@ -22,26 +24,26 @@ class Frame(NamedTuple):
     depth: int = 0
 
 
-class Thunk(NamedTuple):
+class Thunk(msgspec.Struct, frozen=True):
     """An expression together with the frame to read it in."""
 
     node: ir.Expr
     frame: Frame
 
 
-class Literal(NamedTuple):
+class Literal(msgspec.Struct, frozen=True):
     """A known string, number, bool or None."""
 
     value: str | int | float | bool | None
 
 
-class Text(NamedTuple):
+class Text(msgspec.Struct, frozen=True):
     """A string of which only parts are known; None stands for an unknown part."""
 
     parts: tuple[str | None, ...]
 
 
-class Mapping(NamedTuple):
+class Mapping(msgspec.Struct, frozen=True):
     """A dict: constant keys with the thunks that may be their value; ``open`` when keys may be missing here.
 
     ``line`` and ``func`` say where it is written down (line 0: it was not, but read from text or made by a call).
@@ -53,19 +55,19 @@ class Mapping(NamedTuple):
     func: Func | None = None
 
 
-class Sequence(NamedTuple):
+class Sequence(msgspec.Struct, frozen=True):
     """A list, tuple or set, element by element."""
 
     items: list[Thunk]
 
 
-class Container(NamedTuple):
+class Container(msgspec.Struct, frozen=True):
     """A container whose element values are known but not their keys (from annotations and stores)."""
 
     elements: tuple[Value, ...]
 
 
-class Function(NamedTuple):
+class Function(msgspec.Struct, frozen=True):
     """A function of the program; ``bound`` is what a method is bound to, ``partial`` earlier arguments."""
 
     func: Func
@@ -73,13 +75,13 @@ class Function(NamedTuple):
     partial: tuple[tuple[ir.Call, Frame], ...] = ()
 
 
-class ClassValue(NamedTuple):
+class ClassValue(msgspec.Struct, frozen=True):
     """A class of the program."""
 
     cls: Class
 
 
-class Instance(NamedTuple):
+class Instance(msgspec.Struct, frozen=True):
     """An instance of a class of the program; ``call`` is its construction when that is known.
 
     ``exact`` says that it is of this very class, not of one derived from it (constructed here, or ``super()``).
@@ -91,13 +93,13 @@ class Instance(NamedTuple):
     exact: bool = False
 
 
-class ModuleValue(NamedTuple):
+class ModuleValue(msgspec.Struct, frozen=True):
     """A module of the program."""
 
     module: Module
 
 
-class External(NamedTuple):
+class External(msgspec.Struct, frozen=True):
     """Something from outside the program by its access path, for example ``websockets.connect()``.
 
     ``call`` is the last call on the path, so that its arguments can be read; ``origin`` the first one, which tells one
@@ -110,40 +112,40 @@ class External(NamedTuple):
     origin: Thunk | None = None
 
 
-class Parameter(NamedTuple):
+class Parameter(msgspec.Struct, frozen=True):
     """A parameter that nothing binds here."""
 
     func: Func
     name: str
 
 
-class JsonText(NamedTuple):
+class JsonText(msgspec.Struct, frozen=True):
     """JSON text made from a value."""
 
     inner: tuple[Value, ...]
 
 
-class Environment(NamedTuple):
+class Environment(msgspec.Struct, frozen=True):
     """An environment variable, with the default that applies when it is unset."""
 
     name: str
     default: Thunk | None
 
 
-class Computed(NamedTuple):
+class Computed(msgspec.Struct, frozen=True):
     """A value made at run time from others (``bool(x)``, a comparison)."""
 
     note: str
 
 
-class Missing(NamedTuple):
+class Missing(msgspec.Struct, frozen=True):
     """An attribute of a class of the program that nothing ever assigns."""
 
     cls: Class
     name: str
 
 
-class Unknown(NamedTuple):
+class Unknown(msgspec.Struct, frozen=True):
     """Nothing is known."""
 
 
