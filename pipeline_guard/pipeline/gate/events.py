@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+import msgspec
+
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.clauses import Clause, Test, split
 from pipeline_guard.program.calls import CallGraph, Edge
@@ -49,7 +51,7 @@ MAX_DEPTH = 5
 MAX_WAYS = 12
 
 
-class Way(NamedTuple):
+class Way(msgspec.Struct, frozen=True):
     """One way control gets to an operation: the events it needs, the tests it passes, and the calls from outside in.
 
     ``by`` is "timeout" or "barge_in" where the way says so and no event does; ``unknown`` says that nobody is known to

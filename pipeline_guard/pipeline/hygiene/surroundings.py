@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
@@ -19,7 +20,7 @@ _MAX_CLIMB = 200
 _IMPORTS_DEEP = 3  # a package's settings lie behind its __init__
 
 
-class Word(NamedTuple):
+class Word(msgspec.Struct, frozen=True):
     """A string constant: where it stands; ``built`` says that it is the type of a message that is made there."""
 
     text: str
