@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline_guard.access_paths import PathGlob
 from pipeline_guard.import_lines import imports_in
 
 KEYS = frozenset({"kind", "name", "imports", "calls", "methods", "weak", "addresses", "sockets", "first"})
@@ -39,16 +40,16 @@ class Engine(msgspec.Struct, frozen=True, dict=True):
     calls: tuple[str, ...] = ()
 
     @cached_property
-    def patterns(self) -> dict[str, list[re.Pattern[str]]]:
-        """Last name of a path → its patterns, compiled when a call of the name is met."""
-        found: dict[str, list[re.Pattern[str]]] = {}
+    def patterns(self) -> dict[str, list[PathGlob]]:
+        """Last name of a path → its patterns."""
+        found: dict[str, list[PathGlob]] = {}
         for glob in self.calls:
-            found.setdefault(_last(glob), []).append(_pattern(glob))
+            found.setdefault(_last(glob), []).append(PathGlob(glob))
         return found
 
-    def named(self, match: re.Match[str]) -> str:
-        """Return the engine's name for an access path that matched."""
-        return match.group(1).strip(".()") if self.name == "*" and match.groups() else self.name
+    def named(self, stars: tuple[str, ...]) -> str:
+        """Return the engine's name for an access path in which the stars of a pattern stand for these."""
+        return stars[0].strip(".()") if self.name == "*" and stars else self.name
 
 
 class EngineIndex(msgspec.Struct, dict=True):
@@ -193,7 +194,3 @@ def _below(name: bytes, wanted: frozenset[bytes]) -> bool:
 def _last(path: str) -> str:
     """Return the last name of a path; "()" for a path that ends in a call: its object is called itself."""
     return "()" if path.endswith("()") else path.rpartition(".")[2]
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    return re.compile("(.*)".join(re.escape(part) for part in glob.split("*")) + r"\Z")

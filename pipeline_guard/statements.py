@@ -131,7 +131,8 @@ class Statements:
             except OSError:
                 data = b""
             # Not ``splitlines``: Python's lines end at line feeds and carriage returns, not at form feeds.
-            self._lines[path] = _LINE_END.split(data.decode("utf-8", "replace"))
+            text = data.decode("utf-8", "replace")
+            self._lines[path] = _LINE_END.split(text) if "\r" in text else text.split("\n")
         return self._lines[path]
 
     def _in_file(self, path: str, line: int, column: int) -> _Node | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline_guard import engine_vocabulary, hygiene_vocabulary
+from pipeline_guard.access_paths import PathGlob
 from pipeline_guard.config import Config, ConfigError
 from pipeline_guard.engine_vocabulary import EngineIndex
 from pipeline_guard.hygiene_vocabulary import HygieneWords
@@ -84,25 +85,6 @@ class SdkCall(msgspec.Struct, frozen=True):
     keyword: str | None = None
     content: str | None = None
     gated: bool = False
-
-
-class PathGlob:
-    """A pattern of access paths: ``*`` matches anything, everything else stands for itself.
-
-    Most runs ask for few of them, so each is compiled when it is.
-    """
-
-    __slots__ = ("_pattern", "glob")
-
-    def __init__(self, glob: str) -> None:
-        self.glob = glob
-        self._pattern: re.Pattern[str] | None = None
-
-    def match(self, path: str) -> bool:
-        """Say whether a whole access path is one of these."""
-        if self._pattern is None:
-            self._pattern = re.compile(".*".join(map(re.escape, self.glob.split("*"))) + r"\Z")
-        return self._pattern.match(path) is not None
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -400,6 +382,11 @@ class Vocabulary(msgspec.Struct, dict=True):
 
     def _add_silent(self, entry: Mapping[str, Any]) -> None:
         self.silent_messages.update(entry["messages"])
+
+    @cached_property
+    def brain_ends(self) -> tuple[str, ...]:
+        """What the access path of a call that asks a model for text ends in, with a dot before all of it."""
+        return tuple(f".{chain}" for chain in self.brains)
 
     def is_guard_name(self, name: str) -> bool:
         """Say whether a variable or attribute stands for "a response is active"."""

@@ -14,7 +14,10 @@ from pipeline_guard.facts.extract import extract
 from pipeline_guard.pipeline.build import analyse
 from pipeline_guard.pipeline.model import Site
 from pipeline_guard.program.code import Func, Module
+from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import conditions
+from pipeline_guard.program.link import Program as LinkedProgram
+from pipeline_guard.program.values import Frame, Literal
 
 HEAD = """\
 import asyncio, functools, json, threading, websockets
@@ -380,3 +383,13 @@ def test_conditions_in_force(code: str, line: int, expected: list[str]) -> None:
         for condition in conditions(func, op_of(func, line))
     ]
     assert sorted(found) == sorted(expected)
+
+
+def test_an_expression_made_for_one_question_does_not_answer_for_the_next_at_its_address() -> None:
+    code = "class State:\n" + "".join(f"    field_{number} = {number}\n" for number in range(40))
+    module = Module("m.py", extract((code + "    def read(self):\n        return self\n").encode()))
+    evaluator = Evaluator(LinkedProgram(["m.py"], lambda rel: module))
+    evaluator.program.module("m.py")
+    frame = Frame(next(func for func in module.functions if func.name == "read"), 0)
+    found = [evaluator.eval(ir.Attr(ir.Name("self"), f"field_{number}"), frame) for number in range(40)]
+    assert found == [[Literal(number)] for number in range(40)]

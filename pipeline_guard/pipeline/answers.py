@@ -54,7 +54,7 @@ class AnswerFinder:
         found = SinkList()
         own = self.graph.led_into_program()
         keys = {key for messages in self._messages.values() for message in messages for key in message.keys}
-        if all(func.strings.isdisjoint(keys) for func in self.graph.program.functions()):
+        if not any(func.has_strings(keys) for func in self.graph.program.functions()):
             self._messages = {}  # nobody speaks these protocols: no socket has to be asked where it leads
         names = self._calls.keys() | (self.vocabulary.send_methods if self._messages else set())
         for func in list(self.graph.program.functions()):

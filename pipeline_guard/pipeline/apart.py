@@ -10,9 +10,7 @@ from pipeline_guard.facts import ir
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.flow import conditions, names_in
-from pipeline_guard.program.trees import last_name, walk
-
-_MUTATORS = frozenset({"add", "append", "set", "clear", "discard", "remove", "pop", "update", "extend", "put_nowait"})
+from pipeline_guard.program.trees import last_name
 
 
 class Known(msgspec.Struct):
@@ -146,24 +144,13 @@ def written(graph: CallGraph, func: Func, first: int, last: int, depth: int = 2)
 
     Attributes go by their last name.
     """
-    found: set[str] = set()
-    for op in func.ir.ops[first : last + 1]:
-        targets = [part for target in op.targets for part in (target.items if type(target) is ir.Seq else [target])]
-        found.update(last_name(target.base if type(target) is ir.Sub else target) for target in targets)
-        for node in walk(op.value) if op.value is not None else ():
-            if type(node) is ir.Walrus:
-                found.add(node.name)
-            elif type(node) is ir.Call and type(node.func) is ir.Attr and node.func.name in _MUTATORS:
-                found.add(last_name(node.func.base))
-            elif type(node) is ir.Call and last_name(node.func) == "setattr" and len(node.args) > 1:
-                found.update(str(n.value) for n in node.args[1:2] if type(n) is ir.Const)
+    found: set[str] = set().union(*func.names_written[first : last + 1])
     if depth:
         for edge in graph.outgoing.get(func, ()):
             if first <= edge.op <= last and edge.callee is not func and edge.kind != "escape":
                 inner = written(graph, edge.callee, 0, len(edge.callee.ir.ops), depth - 1)
                 # Plain names are the callee's own; what is read elsewhere is an attribute.
                 found |= {name for name in inner if name not in edge.callee.definitions}
-    found.discard("")
     return found
 
 

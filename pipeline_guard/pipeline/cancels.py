@@ -74,6 +74,8 @@ class Cancels:
 
     def _from(self, cancel: Hop, create: Hop) -> tuple[Step, ...]:
         func = cancel.func
+        if create.op not in self.waits.paths(func).after(cancel.op):
+            return ()  # nothing has to be known of what waits
         waiting = self.waits.waiting(func)
         if cancel.op in waiting and cancel.sink is None:
             return ()

@@ -58,6 +58,7 @@ class EngineFinder(msgspec.Struct):
     _objects: dict[Module, list[Engine]] = msgspec.field(default_factory=dict)
     _wrappers: set[Func] = msgspec.field(default_factory=set)
     _telling: dict[Module, set[str]] = msgspec.field(default_factory=dict)
+    _decorators: dict[Module, set[tuple[Func | None, int, int]]] = msgspec.field(default_factory=dict)
 
     def run(self) -> list[Sink]:
         """Return every call that runs an engine, each once, in the order of files and lines."""
@@ -168,9 +169,9 @@ class EngineFinder(msgspec.Struct):
             return None
         last = "()" if value.path.endswith("()") else value.path.rpartition(".")[2]
         for pattern in engine.patterns.get(last, ()):
-            match = pattern.match(value.path)
-            if match is not None:
-                return engine.named(match)
+            stars = pattern.stars(value.path)
+            if stars is not None:
+                return engine.named(stars)
         if any("." in method and _ends_in(value.path, method) for method in engine.methods):
             return engine.name
         return None
@@ -214,7 +215,7 @@ class EngineFinder(msgspec.Struct):
         call = site.call
         name = last_name(call.func)
         engines = self.vocabulary.engines
-        if name in engines.requests and not _is_decorator(func, call):
+        if name in engines.requests and not self._is_decorator(func, call):
             found = self._request(func, site)
             if found is not None:
                 return Run(found, found.name, "high")
@@ -226,6 +227,18 @@ class EngineFinder(msgspec.Struct):
         if name in self.vocabulary.send_methods and type(call.func) is ir.Attr:
             return self._sent_on_socket(func, site, call.func.base)
         return None
+
+    def _is_decorator(self, func: Func, call: ir.Call) -> bool:
+        """Say whether a call decorates a function: ``@app.post("/tts")`` serves an address, it does not ask one."""
+        module = func.module
+        if module not in self._decorators:
+            self._decorators[module] = {
+                (function.parent, decorator.line, decorator.column)
+                for function in module.functions
+                for decorator in function.ir.decorators
+                if type(decorator) is ir.Call
+            }
+        return (func, call.line, call.column) in self._decorators[module]
 
     def _request(self, func: Func, site: CallSite) -> Engine | None:
         call = site.call
@@ -300,16 +313,6 @@ def _imported_name(func: Func, callee: ir.Expr) -> str:
                 if imp.attr is not None:
                     return imp.attr
     return last_name(callee)
-
-
-def _is_decorator(func: Func, call: ir.Call) -> bool:
-    """Say whether a call decorates a function: ``@router.post("/tts")`` serves an address, it does not ask one."""
-    return any(
-        type(decorator) is ir.Call and decorator.line == call.line and decorator.column == call.column
-        for function in func.module.functions
-        if function.parent is func
-        for decorator in function.ir.decorators
-    )
 
 
 def _uses(module: Module, engine: Engine) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline_guard.program.evaluate import Evaluator
@@ -156,17 +157,25 @@ def mentions(evaluator: Evaluator, value: Value, word: str, depth: int = 6) -> b
         return False
     if isinstance(value, Literal):
         return value.value == word
-    inner: Values = []
+    return any(mentions(evaluator, item, word, depth - 1) for item in _inside(evaluator, value))
+
+
+def _inside(evaluator: Evaluator, value: Value) -> Iterator[Value]:
+    """Yield the values right inside an event, each read when it is its turn."""
     if isinstance(value, Mapping):
-        inner = [v for thunks in value.entries.values() for v in evaluator.force_all(thunks)]
+        for thunks in value.entries.values():
+            for thunk in thunks:
+                yield from evaluator.force(thunk)
     elif isinstance(value, Sequence):
-        inner = evaluator.force_all(value.items)
+        for thunk in value.items:
+            yield from evaluator.force(thunk)
     elif isinstance(value, Container):
-        inner = list(value.elements)
+        yield from value.elements
     elif isinstance(value, JsonText):
-        inner = list(value.inner)
+        yield from value.inner
     elif isinstance(value, External) and value.call is not None and value.frame is not None:
-        inner = [v for keyword in value.call.keywords for v in evaluator.eval(keyword.value, value.frame)]
+        for keyword in value.call.keywords:
+            yield from evaluator.eval(keyword.value, value.frame)
     elif isinstance(value, Instance):
-        inner = [v for f in value.cls.ir.fields for v in field_values(evaluator, value, f.name)]
-    return any(mentions(evaluator, item, word, depth - 1) for item in inner)
+        for field in value.cls.ir.fields:
+            yield from field_values(evaluator, value, field.name)

@@ -7,6 +7,7 @@ from pipeline_guard.pipeline.hops import Walk
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
+from pipeline_guard.program.evaluate import Evaluator
 from pipeline_guard.program.flow import combined_truth, conditions, names_in
 from pipeline_guard.program.values import Frame, Function, Literal, Thunk
 
@@ -31,14 +32,7 @@ class Feasibility:
         return self._switched_off(walk, func, env, 3) if env else set()
 
     def _switched_off(self, walk: Walk, func: Func, env: dict[str, Thunk], depth: int) -> set[int]:
-        evaluator = self.graph.evaluator
-        constants = {
-            name: bool(values[0].value)
-            for name, thunk in env.items()
-            if type(thunk.node) in (ir.Const, ir.Name, ir.Attr) and not _grows(thunk)
-            for values in [evaluator.force(thunk)]
-            if len(values) == 1 and isinstance(values[0], Literal)
-        }
+        constants = _Constants(self.graph.evaluator, env)
         off: set[int] = set()
         for op, sinks in walk.ops.get(func, {}).items():
             tests = self._parameter_tests(func, op)
@@ -99,8 +93,30 @@ def _grows(thunk: Thunk) -> bool:
     return any(function.ir.ops[index].kind == "aug" for index in function.definitions.get(thunk.node.id, ()))
 
 
-def _truth(test: ir.Expr, constants: dict[str, bool]) -> bool | None:
+class _Constants:
+    """The truth of the parameters that one call binds to a constant, each read when a condition asks for it."""
+
+    def __init__(self, evaluator: Evaluator, env: dict[str, Thunk]) -> None:
+        self.evaluator = evaluator
+        self.env = env
+        self._known: dict[str, bool | None] = {}
+
+    def truth(self, name: str) -> bool | None:
+        """Return the truth of a parameter; None where it may be either."""
+        if name not in self._known:
+            self._known[name] = self._read(name)
+        return self._known[name]
+
+    def _read(self, name: str) -> bool | None:
+        thunk = self.env.get(name)
+        if thunk is None or type(thunk.node) not in (ir.Const, ir.Name, ir.Attr) or _grows(thunk):
+            return None
+        values = self.evaluator.force(thunk)
+        return bool(values[0].value) if len(values) == 1 and isinstance(values[0], Literal) else None
+
+
+def _truth(test: ir.Expr, constants: _Constants) -> bool | None:
     """Return the truth of a condition on parameters whose truth is known."""
     if type(test) is ir.Name:
-        return constants.get(test.id)
+        return constants.truth(test.id)
     return combined_truth(test, lambda part: _truth(part, constants))

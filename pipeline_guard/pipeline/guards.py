@@ -13,6 +13,8 @@ from pipeline_guard.program.flow import conditions, names_in
 
 _CHANGES: tuple[tuple[bool, Kind], ...] = ((False, "guard_set"), (True, "guard_clear"))
 
+_SETS = frozenset({"assign", "expr"})  # the kinds of operations that can set a name
+
 
 class GuardSites:
     """Collects guard sites in the classes and files of a lane."""
@@ -31,17 +33,23 @@ class GuardSites:
                     yield from self._in(func, names)
 
     def _in(self, func: Func, names: frozenset[str]) -> Iterator[Site]:
-        if not any(self.reader.is_guard(name, names) for name in (*func.ir.words, *func.ir.strings)):
-            return
         for index, op in enumerate(func.ir.ops):
-            if func.is_dead(index):
-                continue
-            asked = names_in(op.value) if op.kind == "test" and op.value is not None else ()
-            if any(self.reader.is_guard(name, names) for name in asked):
-                yield self._site("guard_check", func, index, op)
-            for clearing, kind in _CHANGES:
-                if any(self.reader.is_guard(name, names) for name in set_names(op, clearing=clearing)):
+            for kind in self._kinds(op, names):
+                if not func.is_dead(index):
                     yield self._site(kind, func, index, op)
+
+    def _kinds(self, op: ir.Op, names: frozenset[str]) -> list[Kind]:
+        """Return what an operation does with a flag."""
+        if op.kind == "test":
+            asked = names_in(op.value) if op.value is not None else ()
+            return ["guard_check"] if any(self.reader.is_guard(name, names) for name in asked) else []
+        if op.kind not in _SETS:
+            return []
+        return [
+            kind
+            for clearing, kind in _CHANGES
+            if any(self.reader.is_guard(name, names) for name in set_names(op, clearing=clearing))
+        ]
 
     def _site(self, kind: Kind, func: Func, index: int, op: ir.Op) -> Site:
         return Site(

@@ -132,22 +132,15 @@ class QueueIndex:
 
 def _queue_names(functions: list[Func]) -> set[str]:
     """Return the names that queues and buffers are given: where they are made, and where those are assigned on."""
-    names: set[str] = set()
-    plain: list[tuple[set[str], str]] = []
+    names = {field.name for cls in {func.cls for func in functions if func.cls is not None} for field in cls.ir.fields}
     for func in functions:
-        for op in func.ir.ops:
-            if op.kind != "assign" or op.value is None:
-                continue
-            targets = {last_name(target) for target in op.targets}
-            if type(op.value) is ir.Call and last_name(op.value.func) in _MAKERS:
-                names |= targets
-            elif type(op.value) in (ir.Name, ir.Attr):
-                plain.append((targets, last_name(op.value)))
-    for cls in {func.cls for func in functions if func.cls is not None}:
-        names.update(field.name for field in cls.ir.fields)
-    for targets, source in plain:
-        if source in names:
-            names |= targets
+        for op in func.ir.ops if func.may_call(_MAKERS) else ():
+            if op.kind == "assign" and type(op.value) is ir.Call and last_name(op.value.func) in _MAKERS:
+                names.update(map(last_name, op.targets))
+    for func in functions:
+        for op in func.ir.ops if func.has_words(names) else ():
+            if op.kind == "assign" and op.value is not None and last_name(op.value) in names:
+                names.update(map(last_name, op.targets))
     return names
 
 

@@ -118,22 +118,21 @@ class Branches:
                     if type(decorator) is ir.Call:
                         self._register(found, decorator.args[:1], func.name)
                 for op in func.ir.ops if _may_hold_events(func) else ():
-                    for node in walk(op.value) if op.value is not None else ():
-                        self._read_table(found, node)
+                    self._read_tables(found, op.value)
             for cls in module.classes:
                 for field in cls.ir.fields:
-                    for node in walk(field.value) if field.value is not None else ():
-                        self._read_table(found, node)
+                    self._read_tables(found, field.value)
             self._tables[module] = found
         return self._tables[module]
 
-    def _read_table(self, found: dict[str, set[str]], node: ir.Expr) -> None:
-        if type(node) is ir.DictNode:
-            for key, value in zip(node.keys, node.values, strict=True):
-                if key is not None and last_name(value):
-                    self._register(found, [key], last_name(value))
-        elif type(node) is ir.Call and last_name(node.func) in _REGISTERS and len(node.args) > 1:
-            self._register(found, node.args[:1], last_name(node.args[1]))
+    def _read_tables(self, found: dict[str, set[str]], value: ir.Expr | None) -> None:
+        for node in walk(value) if value is not None else ():
+            if type(node) is ir.DictNode:
+                for key, handler in zip(node.keys, node.values, strict=True):
+                    if key is not None and last_name(handler):
+                        self._register(found, [key], last_name(handler))
+            elif type(node) is ir.Call and last_name(node.func) in _REGISTERS and len(node.args) > 1:
+                self._register(found, node.args[:1], last_name(node.args[1]))
 
     def _register(self, found: dict[str, set[str]], keys: Iterable[ir.Expr], name: str) -> None:
         for key in keys:

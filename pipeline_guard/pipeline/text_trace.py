@@ -271,9 +271,10 @@ class _Trace:
     def _handed(self, func: Func, op: int, call: ir.Call, place: _Place | None, step: Step, name: str | None) -> None:
         """Take in a call that is given the text; without a name the whole operation is the text."""
         nodes = [*call.args, *(keyword.value for keyword in call.keywords)]
-        if name is not None and last_name(call.func) in self.reader.vocabulary.keeps and _mentions(call.func, name):
+        named = self.reader.names_below
+        if name is not None and last_name(call.func) in self.reader.vocabulary.keeps and name in named(call.func):
             self.kept = True  # what holds the text is put away: ``session.commit()``
-        if name is not None and not any(_mentions(node, name) for node in nodes):
+        if name is not None and not any(name in named(node) for node in nodes):
             return
         if name is None and not any(self._holds_sink(node) for node in nodes):
             return
@@ -318,7 +319,8 @@ class _Trace:
     def _edges(self, func: Func, op: int, call: ir.Call) -> list[Edge]:
         """Return where a call leads, resolving one that nothing else had asked for."""
         found = [edge for edge in self.graph.edges_at(func, call) if edge.kind != "escape"]
-        if not found:
+        if not found and id(call) not in self.reader.resolved:
+            self.reader.resolved.add(id(call))
             for value in self.graph.evaluator.eval(call.func, Frame(func, op)):
                 if isinstance(value, Function):
                     self.graph.calls_of(value.func)
@@ -341,17 +343,16 @@ class _Trace:
         names = list(edge.callee.params)
         offset = 1 if edge.bound and names and edge.callee.self_name == names[0] else 0
         for index, arg in enumerate(call.args):
-            hit = self._holds_sink(arg) if name is None else _mentions(arg, name)
+            hit = self._holds_sink(arg) if name is None else name in self.reader.names_below(arg)
             if hit and index + offset < len(names):
                 yield names[index + offset]
         for keyword in call.keywords:
-            hit = self._holds_sink(keyword.value) if name is None else _mentions(keyword.value, name)
+            hit = self._holds_sink(keyword.value) if name is None else name in self.reader.names_below(keyword.value)
             if hit and keyword.name in names:
                 yield keyword.name
 
     def _is_brain(self, call: ir.Call) -> bool:
-        text = ir.source(call.func)
-        return any(text == chain or text.endswith(f".{chain}") for chain in self.reader.vocabulary.brains)
+        return f".{ir.source(call.func)}".endswith(self.reader.vocabulary.brain_ends)
 
     # -- outside it
 
@@ -403,7 +404,3 @@ def _below(func: Func) -> list[Func]:
     for inner in found:
         found.extend(inner.nested)
     return found
-
-
-def _mentions(node: ir.Expr, name: str) -> bool:
-    return any(type(n) is ir.Name and n.id == name for n in walk(node))

@@ -21,6 +21,7 @@ class TranscriptReader(msgspec.Struct):
     """Answers what a walk along a text asks of the program.
 
     ``leading`` are the functions whose calls lead to a send to Realtime, ``sends`` the identities of calls that send.
+    ``resolved`` are those of the calls that no other step had asked for, whose targets were looked up since.
     """
 
     graph: CallGraph
@@ -30,7 +31,15 @@ class TranscriptReader(msgspec.Struct):
     leading: frozenset[Func]
     sends: frozenset[int]
     transports: Transports
+    resolved: set[int] = msgspec.field(default_factory=set)
     _shared: dict[Class, bool] = msgspec.field(default_factory=dict)
+    _names: dict[int, frozenset[str]] = msgspec.field(default_factory=dict)
+
+    def names_below(self, node: ir.Expr) -> frozenset[str]:
+        """Return the names in an expression of the program, remembered: each text comes by the same calls."""
+        if id(node) not in self._names:
+            self._names[id(node)] = frozenset(n.id for n in walk(node) if type(n) is ir.Name)
+        return self._names[id(node)]
 
     def attribute_readers(self, owner: Class, name: str) -> Iterator[tuple[Func, int]]:
         """Yield the operations that read an attribute of a class: in the class, and where its file is imported."""
@@ -64,7 +73,7 @@ class TranscriptReader(msgspec.Struct):
                 and (func.index == 0 or any(type(t) is ir.Name and t.id in func.ir.globals for t in op.targets))
                 for module in list(self.graph.program.modules.values())
                 for func in module.functions
-                if cls.name in func.names_used
+                if func.has_words({cls.name}) and cls.name in func.names_used
                 for op in func.ir.ops
             )
         return self._shared[cls]

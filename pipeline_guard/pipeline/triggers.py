@@ -16,6 +16,7 @@ from pipeline_guard.program.code import LOOPS, Func
 from pipeline_guard.program.flow import conditions, names_in
 from pipeline_guard.program.reach import Reachability
 from pipeline_guard.program.trees import walk
+from pipeline_guard.program.uses import CallSite
 from pipeline_guard.program.values import External, Frame, Instance, JsonText, Literal, Mapping, Text
 from pipeline_guard.vocabulary import Vocabulary
 
@@ -55,6 +56,7 @@ class TriggerReader:
         self._others: dict[Func, list[Hop]] = {}  # hops of other kinds: what else a function sends
         self._causes: dict[int, Cause] = {}
         self._known_words: dict[str, str | None] = {}
+        self._outputs: dict[int, bool] = {}
 
     def read(self, hops: list[Hop]) -> dict[int, Cause]:
         """Return the cause of each hop, by ``id(hop)``."""
@@ -105,28 +107,7 @@ class TriggerReader:
         """Return the cause that the clearest sign speaks of; names that many functions bear are asked last."""
         func, op = hop.func, hop.op
         event = self._from_condition_events(func, op)
-        named = self._from_callee_name(hop)
-        own = self._from_function_names(func)
-        timed = self._from_timer(hop)
-        signs = [
-            self._from_reason(hop),
-            named if _is_strong(named) else None,
-            event if _is_strong(event) else None,
-            Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None,
-            self._from_except(func, op),
-            timed if own is None or own.name in _TIMERS else None,
-            self._from_condition_names(func, op),
-            own if _is_strong(own) else None,
-            timed,
-            self._from_neighbours(func, op),
-            self._from_opening(func, op),
-            self._after_commit(func, op),
-            self._from_payload(hop) if hop.sink is not None else None,
-            event,
-            named,
-            own,
-        ]
-        found = next((sign for sign in signs if sign is not None), None)
+        found = next((sign for sign in self._signs(hop, event) if sign is not None), None)
         if found is not None and event is not None:
             found = msgspec.structs.replace(found, event=event.event)
         entry = self.reach.entry_of(func)
@@ -135,6 +116,29 @@ class TriggerReader:
         if found is None or (not _is_strong(found) and not found.here):
             return Cause("other", False)
         return found
+
+    def _signs(self, hop: Hop, event: Cause | None) -> Iterator[Cause | None]:
+        """Yield what the signs say, the clearest first, each read only when those before it say nothing."""
+        func, op = hop.func, hop.op
+        yield self._from_reason(hop)
+        named = self._from_callee_name(hop)
+        yield named if _is_strong(named) else None
+        yield event if _is_strong(event) else None
+        yield Cause("tool_result", True, "after a function_call_output") if self._after_tool_output(func, op) else None
+        yield self._from_except(func, op)
+        own = self._from_function_names(func)
+        timed = self._from_timer(hop)
+        yield timed if own is None or own.name in _TIMERS else None
+        yield self._from_condition_names(func, op)
+        yield own if _is_strong(own) else None
+        yield timed
+        yield self._from_neighbours(func, op)
+        yield self._from_opening(func, op)
+        yield self._after_commit(func, op)
+        yield self._from_payload(hop) if hop.sink is not None else None
+        yield event
+        yield named
+        yield own
 
     # -- what stands at the place itself
 
@@ -275,13 +279,24 @@ class TriggerReader:
         return None
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
-        for site in func.calls:
-            if op - 15 <= site.op < op and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block):
-                for node in [*site.call.args, *(k.value for k in site.call.keywords)]:
-                    for value in self.graph.evaluator.eval(node, Frame(func, site.op)):
-                        if mentions(self.graph.evaluator, value, "function_call_output"):
-                            return True
-        return False
+        return any(
+            op - 15 <= site.op < op
+            and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block)
+            and self._gives_tool_output(func, site)
+            for site in func.calls
+        )
+
+    def _gives_tool_output(self, func: Func, site: CallSite) -> bool:
+        """Say whether a call is given the output of a tool, remembered: it may stand before several hops."""
+        key = id(site.call)
+        if key not in self._outputs:
+            evaluator, frame = self.graph.evaluator, Frame(func, site.op)
+            self._outputs[key] = any(
+                mentions(evaluator, value, "function_call_output")
+                for node in [*site.call.args, *(k.value for k in site.call.keywords)]
+                for value in evaluator.eval(node, frame)
+            )
+        return self._outputs[key]
 
     def _from_payload(self, hop: Hop) -> Cause | None:
         assert hop.sink is not None

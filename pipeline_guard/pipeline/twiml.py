@@ -75,7 +75,7 @@ class TwimlFinder:
         for func in list(self.graph.program.functions()):
             if is_test(func.module):
                 continue
-            if func.may_call(self._calls):
+            if func.may_call(self._calls.keys()):
                 found.extend(self._written_by_calls(func))
             found.extend(self._written_as_text(func))
         return sorted(found, key=lambda v: (v.func.module.rel, v.line, v.column, v.kind))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from pipeline_guard.facts import ir
 from pipeline_guard.program.trees import last_name, walk
 from pipeline_guard.program.uses import CallSite, Reference, Uses, uses_of
+from pipeline_guard.program.writes import CHANGING, names_written
 
 EXCLUSIVE_ARMS = frozenset({"if", "else", "case", "except"})
 LOOPS = frozenset({"while", "for"})
@@ -226,6 +227,11 @@ class Func:
         return found
 
     @cached_property
+    def names_written(self) -> list[frozenset[str]]:
+        """Operation → the names that it changes itself, attributes by their last name."""
+        return names_written(self.ir.ops, inside=self.ir.has_walrus or self.may_call(CHANGING))
+
+    @cached_property
     def imports(self) -> dict[str, list[ir.Import]]:
         found: dict[str, list[ir.Import]] = {}
         for imp in self.ir.imports:
@@ -276,9 +282,9 @@ class Func:
         """Say whether the function may hold one of several strings."""
         return not wanted.isdisjoint(self.ir.strings)
 
-    def may_call(self, wanted: Container[str]) -> bool:
+    def may_call(self, wanted: AbstractSet[str]) -> bool:
         """Say whether the function may call something of one of several names."""
-        return any(name in wanted for name in self.ir.called)
+        return not wanted.isdisjoint(self.ir.called)
 
     def names_attribute(self, name: str) -> bool:
         """Say whether the function calls or hands on an attribute of a name: ``x.name``."""
@@ -293,6 +299,14 @@ class Func:
         found: dict[str, list[CallSite]] = {}
         for site in self.calls:
             found.setdefault(last_name(site.call.func), []).append(site)
+        return found
+
+    @cached_property
+    def references_named(self) -> dict[str, list[Reference]]:
+        """Last name of what is handed on as a value → the places where it is."""
+        found: dict[str, list[Reference]] = {}
+        for reference in self.references:
+            found.setdefault(last_name(reference.node), []).append(reference)
         return found
 
     @cached_property

@@ -69,8 +69,9 @@ class Evaluator(Names, Attributes, Classes, Binding):
         if len(values) > MAX_VALUES:
             values = [*values[:MAX_VALUES], UNKNOWN]
         self._memo[key] = values
+        self._keep.append(node)  # the memo is keyed by identity, and some nodes are made for one question only
         if frame.env is not None:
-            self._keep.append(frame.env)  # the memo is keyed by identity
+            self._keep.append(frame.env)
         return values
 
     # -- texts, dicts and conditions

@@ -91,6 +91,7 @@ class Flags:
         self.is_named_outside = is_named_outside
         self._fixed: dict[tuple[Class, str], bool] = {}
         self._closed: dict[tuple[int, int], str | None] = {}
+        self._truths: dict[tuple[int, int], bool | None] = {}
 
     def closed(self, func: Func, op: int) -> str | None:
         """Return why an operation never runs (the flag that is off), or None when it may run."""
@@ -103,10 +104,12 @@ class Flags:
 
     def _why_closed(self, func: Func, op: int) -> str | None:
         for condition in conditions(func, op):
-            truth = self.truth(condition.test, Frame(func, func.ir.blocks[condition.block].first or None))
+            key = (id(func), condition.block)
+            if key not in self._truths:  # one block stands around many operations
+                self._truths[key] = self.truth(condition.test, _frame_of(func, condition.block))
+            truth = self._truths[key]
             if truth is not None and truth is not condition.wanted:
-                frame = Frame(func, func.ir.blocks[condition.block].first or None)
-                return _described(self._subject(condition.test, frame))
+                return _described(self._subject(condition.test, _frame_of(func, condition.block)))
         return None
 
     def _subject(self, test: ir.Expr, frame: Frame) -> ir.Expr:
@@ -210,6 +213,11 @@ class Flags:
             return None
         values = self.evaluator.eval(ir.Attr(test.args[0], name.value), frame)
         return False if values and all(isinstance(value, Missing) for value in values) else None
+
+
+def _frame_of(func: Func, block: int) -> Frame:
+    """Return the frame in which the test of a block is read."""
+    return Frame(func, func.ir.blocks[block].first or None)
 
 
 def combined_truth(test: ir.Expr, truth: Callable[[ir.Expr], bool | None]) -> bool | None:

@@ -84,7 +84,7 @@ def _alias_names(module: Module) -> set[str]:
     """Return the names by which a function can be called that is not its own: parameters, attributes and aliases."""
     names: set[str] = {""}
     for func in module.functions:
-        if any(func.may_call(scope.params) for scope in func.enclosing()):
+        if any(func.may_call(scope.params.keys()) for scope in func.enclosing()):
             called = {site.call.func.id for site in func.calls if type(site.call.func) is ir.Name}
             for scope in func.enclosing():
                 names |= called & scope.params.keys()

@@ -30,7 +30,7 @@ class Names(Questions):
 
     def _name(self, node: ir.Name, frame: Frame) -> Values:
         values = self.name(node.id, frame)
-        if frame.at is not None and sum(isinstance(value, Instance) for value in values) > 1:
+        if len(values) > 1 and frame.at is not None and sum(isinstance(value, Instance) for value in values) > 1:
             return self._narrowed(node.id, values, frame)
         return values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline_guard.pipeline.model import Context
 from pipeline_guard.program.code import Module
@@ -20,11 +21,14 @@ def module_context(module: Module) -> Context | None:
     """Return the context that a file's place gives all its code, or None when it is ordinary code."""
     if is_test(module):
         return "test"
-    folders = {part.lower() for part in module.rel.split("/")[:-1]}
-    stem = module.rel.rpartition("/")[2].lower()
-    if folders & _EXAMPLE_FOLDERS or _NUMBERED.match(stem) or stem.startswith(("example", "demo", "test_")):
-        return "example"
-    return None
+    return "example" if _is_example_place(module.rel) else None
+
+
+@lru_cache(maxsize=1024)  # asked for every edge of the program
+def _is_example_place(rel: str) -> bool:
+    folders = {part.lower() for part in rel.split("/")[:-1]}
+    stem = rel.rpartition("/")[2].lower()
+    return bool(folders & _EXAMPLE_FOLDERS or _NUMBERED.match(stem) or stem.startswith(("example", "demo", "test_")))
 
 
 def is_script(module: Module) -> bool:

@@ -21,32 +21,33 @@ from pipeline_guard.program.values import (
 
 def unique(values: Iterable[Value]) -> Values:
     """Return the values without doubles; dicts and sequences are each their own."""
+    given = list(values)
+    if len(given) < 2:
+        return given
     result: Values = []
-    seen: set[int] = set()
-    for value in values:
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        kind = type(value)
-        if (
-            kind is Mapping
-            or kind is Sequence
-            or not any(kind is type(other) and _same(value, other) for other in result)
-        ):
+    seen: set[tuple[object, ...]] = set()
+    for value in given:
+        key = _identity(value)
+        if (key not in seen) if key is not None else (value not in result):
             result.append(value)
+            if key is not None:
+                seen.add(key)
     return result
 
 
-def _same(one: Value, other: Value) -> bool:
-    if isinstance(one, Instance) and isinstance(other, Instance):
-        return one.cls is other.cls and one.call is other.call and one.exact == other.exact
-    if isinstance(one, External) and isinstance(other, External):
-        return one.path == other.path and one.call is other.call
-    if isinstance(one, Function) and isinstance(other, Function):
-        return one.func is other.func and not one.partial and not other.partial
-    if isinstance(one, Literal) and isinstance(other, Literal):
-        return one.value == other.value and type(one.value) is type(other.value)
-    return one == other
+def _identity(value: Value) -> tuple[object, ...] | None:
+    """Return what a value has in common with the same one found elsewhere; None where only comparing tells."""
+    if type(value) is External:
+        return (External, value.path, id(value.call))
+    if type(value) is Literal:
+        return (Literal, type(value.value), value.value)
+    if type(value) is Instance:
+        return (Instance, id(value.cls), id(value.call), value.exact)
+    if type(value) is Function and not value.partial:
+        return (Function, id(value.func))
+    if type(value) in (Function, Mapping, Sequence):
+        return (id(value),)
+    return None
 
 
 def is_none(value: Value) -> bool:

@@ -15,6 +15,7 @@ CONTEXT_LINES = 1
 MAX_MARKED_LINES = 6
 MAX_COLUMNS = 160
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_TWO_LINES = re.compile(rb"(?:[^\r\n]*(?:\r\n|\r|\n)){2}")
 
 
 def frame(root: str, path: str, line: int, end_line: int, style: str) -> list[Line]:
@@ -48,7 +49,7 @@ def _lines(path: str) -> tuple[str, ...]:
     except OSError:
         return ()
     try:
-        encoding = detect_encoding(iter(data.splitlines(keepends=True)).__next__)[0]
+        encoding = detect_encoding(iter(_head(data).splitlines(keepends=True)).__next__)[0]
     except (SyntaxError, UnicodeDecodeError):
         encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "latin-1"
     try:
@@ -56,4 +57,10 @@ def _lines(path: str) -> tuple[str, ...]:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     # Only the line ends that Python itself knows, so that numbers agree with those of the analysis.
-    return tuple(_LINE_END.split(text))
+    return tuple(_LINE_END.split(text) if "\r" in text else text.split("\n"))
+
+
+def _head(data: bytes) -> bytes:
+    """Return the lines that may say in what a file is encoded, the first two."""
+    found = _TWO_LINES.match(data)
+    return found.group() if found is not None else data

@@ -64,6 +64,14 @@ class Way(msgspec.Struct, frozen=True):
     unknown: bool = False
 
 
+class _Here(msgspec.Struct, frozen=True):
+    """What the function of an operation itself says of when it runs: the tests before it, the events, what else."""
+
+    clauses: tuple[Clause, ...]
+    events: frozenset[str]
+    by: str
+
+
 class EventPlaces:
     """Answers on which events the operations of one program run."""
 
@@ -72,6 +80,7 @@ class EventPlaces:
         self.evaluator: Evaluator = graph.evaluator
         self._tables: dict[str, set[str]] = {}
         self._ways: dict[tuple[int, int], list[Way]] = {}
+        self._places: dict[tuple[int, int], _Here] = {}
 
     def ways(self, func: Func, op: int) -> list[Way]:
         """Return the ways to an operation, each with the events on which it is taken."""
@@ -81,12 +90,11 @@ class EventPlaces:
         return self._ways[key]
 
     def _lead(self, func: Func, op: int, depth: int, seen: frozenset[Func]) -> Iterator[Way]:
-        clauses = tuple(clause for c in conditions(func, op) for clause in self._of_condition(func, c.test, c.wanted))
+        here = self._place(func, op)
+        clauses, events, by = here.clauses, here.events, here.by
         calls = ((func, op),)
-        by = self._by(func, op, clauses)
-        events = self.here(clauses) or self._named(func)
         if events or by:
-            yield Way(frozenset(events), clauses, calls, by)
+            yield Way(events, clauses, calls, by)
             return
         edges = [e for e in self._callers(func) if e.caller not in seen and e.caller is not func]
         if not edges or depth == 0:
@@ -99,9 +107,16 @@ class EventPlaces:
             for way in self._lead(edge.caller, edge.op, depth - 1, seen | {func}):
                 yield Way(way.events, (*way.clauses, *clauses), (*way.calls, *calls), way.by, way.unknown)
 
-    @staticmethod
-    def _of_condition(func: Func, test: ir.Expr, wanted: bool) -> list[Clause]:
-        return split(Test(test, wanted, func, 0, 0))
+    def _place(self, func: Func, op: int) -> _Here:
+        """Return what is read at a place itself, remembered: many ways lead through the same calls."""
+        key = (id(func), op)
+        if key not in self._places:
+            tests = [Test(c.test, c.wanted, func, 0, 0) for c in conditions(func, op)]
+            clauses = tuple(clause for test in tests for clause in split(test))
+            dispatched = self.here(clauses)
+            by = "" if dispatched else self._by(func, op, clauses)
+            self._places[key] = _Here(clauses, frozenset(dispatched or self._named(func)), by)
+        return self._places[key]
 
     def _callers(self, func: Func) -> list[Edge]:
         edges = [e for e in self.graph.calls_of(func) if not is_test(e.caller.module)]
@@ -188,9 +203,9 @@ class EventPlaces:
             if any(last_name(handler) == name for handler in value.values):
                 yield value, body
         for func in self.graph.program.functions_with(name):
-            for reference in func.references if not is_test(func.module) else ():
+            for reference in func.references_named.get(name, ()) if not is_test(func.module) else ():
                 whole = func.ir.ops[reference.op].value
-                if whole is not None and last_name(reference.node) == name:
+                if whole is not None:
                     yield whole, func
 
     @cached_property
@@ -217,9 +232,8 @@ class EventPlaces:
 
     # -- what else leads here
 
-    def _by(self, func: Func, op: int, clauses: tuple[Clause, ...]) -> str:
-        if self.here(clauses):
-            return ""
+    @staticmethod
+    def _by(func: Func, op: int, clauses: tuple[Clause, ...]) -> str:
         for block in func.ancestors(func.ir.ops[op].block):
             entry = func.ir.blocks[block]
             if entry.kind == "except" and entry.test is not None:

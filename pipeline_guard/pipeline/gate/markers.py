@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.gate.events import EventPlaces, Way
-from pipeline_guard.pipeline.gate.states import Change, Place, State, changes, matches
+from pipeline_guard.pipeline.gate.states import Change, Place, State, changes, changing, matches
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.code import Class, Func, Module
 from pipeline_guard.program.places import is_test
@@ -44,7 +44,7 @@ class Markers:
         self.events = events
         self._index: dict[str, list[tuple[Func, int, Change]]] = {}
         self._known: dict[tuple[int, int], list[Change]] = {}
-        self._by_func: dict[Func, dict[str, list[tuple[int, Change]]]] = {}
+        self._by_func: dict[Func, dict[str, list[int]]] = {}
         self._effects: dict[tuple[int, int, int], list[tuple[Func, int, Change]]] = {}
         self._families: dict[tuple[Class, Class], bool] = {}
 
@@ -85,16 +85,15 @@ class Markers:
                 (func, op, change)
                 for func in self.graph.program.functions_with(name)
                 if not is_test(func.module)
-                for op, change in self._changes_in(func).get(name, ())
+                for op in self._changing(func).get(name, ())
+                for change in self._changes(func, op)
+                if change.place.name == name
             ]
         return self._index[name]
 
-    def _changes_in(self, func: Func) -> dict[str, list[tuple[int, Change]]]:
+    def _changing(self, func: Func) -> dict[str, list[int]]:
         if func not in self._by_func:
-            found = self._by_func[func] = {}
-            for op in range(len(func.ir.ops)):
-                for change in self._changes(func, op):
-                    found.setdefault(change.place.name, []).append((op, change))
+            self._by_func[func] = changing(func)
         return self._by_func[func]
 
     def names_in(self, module: Module) -> list[str]:

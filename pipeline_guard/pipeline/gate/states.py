@@ -16,6 +16,7 @@ _CHANGES = {
     "discard": "falsy", "remove": "falsy", "pop": "falsy", "popleft": "falsy", "release": "falsy",
     "set_result": "done", "set_exception": "done", "cancel": "done", "get_nowait": "falsy",
 }  # fmt: skip
+_STORES = frozenset({"assign", "aug", "del"})
 _EMPTY_CALLS = frozenset({"set", "dict", "list", "deque", "Event", "OrderedDict", "defaultdict"})
 _ASKS = {"is_set": "truthy", "locked": "truthy", "wait": "truthy", "done": "done", "empty": "falsy"}
 _OPPOSITE = {"truthy": "falsy", "falsy": "truthy", "done": "running", "running": "done"}
@@ -51,22 +52,30 @@ class Change(msgspec.Struct, frozen=True):
 
 def place_of(node: ir.Expr, func: Func) -> Place | None:
     """Return the place that an expression names: ``self.active``, ``state["active"]``, ``getattr(self, "active")``."""
+    found = _named(node)
+    if found is None:
+        return None
+    name, base = found
+    return Place(name, scope_of(name, func) if base is None else None, base)
+
+
+def _named(node: ir.Expr) -> tuple[str, ir.Expr | None] | None:
+    """Return the name of the place that an expression names, and what it is a part of: None for a variable."""
     node = bare(node)
     if type(node) is ir.Attr:
-        return Place(node.name, None, node.base)
+        return node.name, node.base
+    if type(node) is ir.Name:
+        return node.id, None
     if type(node) is ir.Sub and type(node.key) is ir.Const and isinstance(node.key.value, str):
-        return Place(node.key.value, None, node.base)
+        return node.key.value, node.base
     if type(node) is ir.Call:
         name = ir.source(node.func)
         if name in ("getattr", "hasattr") and len(node.args) > 1:
             return _by_text(node.args[1], node.args[0])
         if name == "bool" and len(node.args) == 1:
-            return place_of(node.args[0], func)
+            return _named(node.args[0])
         if type(node.func) is ir.Attr and node.func.name == "get" and node.args:
             return _by_text(node.args[0], node.func.base)
-        return None
-    if type(node) is ir.Name:
-        return Place(node.id, scope_of(node.id, func), None)
     return None
 
 
@@ -151,6 +160,29 @@ def constant_text(node: ir.Expr) -> str | None:
     return name if name and (name[:1].isupper() or name.isupper()) else None
 
 
+def changing(func: Func) -> dict[str, list[int]]:
+    """Return the operations of a function that may write a place, by its name and in source order."""
+    found: dict[str, set[int]] = {}
+    for index, op in enumerate(func.ir.ops):
+        if op.kind in _STORES:
+            for target in op.targets:
+                for item in target.items if type(target) is ir.Seq else (target,):
+                    _add(found, _named(item), index)
+    for name in (*_CHANGES, "setattr"):
+        for site in func.calls_named.get(name, ()):
+            call = site.call
+            if name == "setattr":
+                _add(found, _by_text(call.args[1], call.args[0]) if len(call.args) == 3 else None, site.op)
+            elif type(call.func) is ir.Attr:
+                _add(found, _named(call.func.base), site.op)
+    return {name: sorted(ops) for name, ops in found.items()}
+
+
+def _add(found: dict[str, set[int]], named: tuple[str, ir.Expr | None] | None, op: int) -> None:
+    if named is not None:
+        found.setdefault(named[0], set()).add(op)
+
+
 def changes(func: Func, index: int) -> Iterator[Change]:
     """Yield what an operation writes: assignments, ``setattr``, and methods such as ``.set()`` and ``.clear()``."""
     op = func.ir.ops[index]
@@ -184,8 +216,8 @@ def _pairs(op: ir.Op) -> Iterator[tuple[ir.Expr, ir.Expr]]:
 def _by_call(node: ir.Call, func: Func) -> Change | None:
     name = last_name(node.func)
     if name == "setattr" and len(node.args) == 3:
-        place = _by_text(node.args[1], node.args[0])
-        return Change(place, _left_by(node.args[2]), node.args[2]) if place is not None else None
+        found = _by_text(node.args[1], node.args[0])
+        return Change(Place(found[0], None, found[1]), _left_by(node.args[2]), node.args[2]) if found else None
     if type(node.func) is not ir.Attr or name not in _CHANGES:
         return None
     if name == "set" and node.args:
@@ -232,8 +264,8 @@ def matches(idle: State, change: State | None) -> bool | None:
     return idle.kind == "falsy" if change.kind == "falsy" else None
 
 
-def _by_text(node: ir.Expr, base: ir.Expr) -> Place | None:
-    return Place(node.value, None, base) if type(node) is ir.Const and isinstance(node.value, str) else None
+def _by_text(node: ir.Expr, base: ir.Expr) -> tuple[str, ir.Expr] | None:
+    return (node.value, base) if type(node) is ir.Const and isinstance(node.value, str) else None
 
 
 def bare(node: ir.Expr) -> ir.Expr:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 _SPAN = 14  # lines above the first and below the last arrow that may belong to a map
 _GAP = 6  # lines between two arrows of one map
 _MIN_ARROWS = 2
+_FRAME = " \t*│┃"  # what may stand around an arrow in a line of its own
 _QUOTES = ('"""', "'''")
 
 
@@ -15,14 +16,17 @@ def has_map(data: bytes, arrows: Collection[str], words: Sequence[Sequence[str]]
 
     Drawn downwards, each arrow has a line to itself; drawn across, it is a line of comment with all of them.
     """
-    lines = data.decode("utf-8", "replace").splitlines()
-    drawn = sorted(arrows, key=len, reverse=True)
+    whole = data.decode("utf-8", "replace")
+    lines = whole.splitlines()
+    drawn = frozenset(arrow for arrow in arrows if arrow in whole)
     wide = [arrow for arrow in drawn if not arrow.isalnum() and arrow != "|"]
-    for line in lines:
-        text = line.strip()
-        if text.startswith("#") and sum(text.count(arrow) for arrow in wide) >= _MIN_ARROWS and _names_all(text, words):
+    signs = {"#", *_FRAME, *(arrow[:1] for arrow in drawn)}
+    # Every line of the file comes by here, so each is asked first what it begins with.
+    begun = [(number, text) for number, text in enumerate(map(str.strip, lines)) if text[:1] in signs]
+    for _, text in begun:
+        if text.startswith("#") and sum(map(text.count, wide)) >= _MIN_ARROWS and _names_all(text, words):
             return True
-    alone = [number for number, line in enumerate(lines) if _is_arrow(line, drawn)]
+    alone = [number for number, text in begun if _is_arrow(text, drawn)]
     start = 0
     for index, number in enumerate(alone):
         last = index + 1 == len(alone) or alone[index + 1] - number > _GAP
@@ -50,13 +54,13 @@ def _around(lines: Sequence[str], first: int, last: int) -> Sequence[str]:
     return lines[top : bottom + 1] if in_comment else lines[max(0, top - 1) : bottom + 2]
 
 
-def _is_arrow(line: str, arrows: Sequence[str]) -> bool:
+def _is_arrow(text: str, arrows: Collection[str]) -> bool:
     """Say whether a line holds an arrow and nothing else but its frame."""
-    text = line.strip()
-    if not text or text.isspace():
-        return False
-    bare = text.lstrip("#").strip(" \t*│┃")
-    return bare in arrows or (bool(bare) and all(part in arrows for part in bare.split()))
+    bare = text.lstrip("#").strip(_FRAME)
+    if bare in arrows:
+        return True
+    first = bare.split(maxsplit=1)[:1]  # most lines are told by their first word
+    return bool(first) and first[0] in arrows and all(part in arrows for part in bare.split())
 
 
 def _names_all(text: str, words: Sequence[Sequence[str]]) -> bool:

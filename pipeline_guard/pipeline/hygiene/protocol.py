@@ -65,14 +65,12 @@ class ProtocolReader:
         """Say whether it is known that the lane talks to OpenAI itself, not to a server that speaks like it."""
         if any(hop.sink is not None and hop.sink.note.startswith("openai-sdk") for hop in group.hops):
             return True
-        return bool(around.texts_with(self.names.address))
+        return around.says(self.names.address)
 
     def _may_be_preview(self, around: Surroundings) -> bool:
         """Say whether the lane may talk to Azure, whose preview API versions need the names of the beta."""
         names = "\n".join({*around.imported, *_attribute_names(around)}).lower()
-        return any(sign in names for sign in self.names.preview) or bool(
-            around.texts_with(self.names.preview, any_case=True)
-        )
+        return any(sign in names for sign in self.names.preview) or around.says(self.names.preview, any_case=True)
 
     def _headers(self, around: Surroundings) -> Iterator[_Name]:
         what = f"the header OpenAI-Beta: {self.names.header}"

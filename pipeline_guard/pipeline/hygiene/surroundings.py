@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+
+import msgspec
 
 from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.evidence import Evidence
@@ -19,7 +20,7 @@ _MAX_CLIMB = 200
 _IMPORTS_DEEP = 3  # a package's settings lie behind its __init__
 
 
-class Word(NamedTuple):
+class Word(msgspec.Struct, frozen=True):
     """A string constant: where it stands; ``built`` says that it is the type of a message that is made there."""
 
     text: str
@@ -50,8 +51,9 @@ class Surroundings:
         found = dict.fromkeys(self.modules)
         level = list(self.modules)
         for _ in range(_IMPORTS_DEEP):
-            level = [other for module in level for other in self._imports_of(module) if other not in found]
-            found.update(dict.fromkeys(level))
+            fresh = dict.fromkeys(o for module in level for o in self._imports_of(module) if o not in found)
+            level = list(fresh)
+            found.update(fresh)
         return [module for module in found if not is_test(module)]
 
     def _imports_of(self, module: Module) -> list[Module]:
@@ -64,17 +66,21 @@ class Surroundings:
             if rel is not None and rel in self.program.modules:
                 yield self.program.modules[rel]
 
-    def texts_with(self, parts: Iterable[str], *, any_case: bool = False) -> list[str]:
+    def texts_with(self, parts: Iterable[str]) -> list[str]:
         """Return the string constants that hold one of several parts, in code that runs, here and in files near."""
-        everything = "\0".join(self._texts)
-        everything = everything.lower() if any_case else everything
+        return [text for text in sorted(self._held(parts)) if self.words(text)]
+
+    def says(self, parts: Iterable[str], *, any_case: bool = False) -> bool:
+        """Say whether there is a string constant that holds one of several parts, in code that runs."""
+        return any(self.words(text) for text in self._held(parts, any_case=any_case))
+
+    def _held(self, parts: Iterable[str], *, any_case: bool = False) -> set[str]:
+        """Return the string constants that hold one of several parts, in code that is dead too."""
+        everything = self._everything.lower() if any_case else self._everything
         wanted = [part for part in parts if part in everything]
-        if not wanted:
-            return []
-        held: set[str] = set()
-        for part in wanted:
-            held.update(text for text in self._texts if part in (text.lower() if any_case else text))
-        return [text for text in sorted(held) if self.words(text)]
+        return {
+            text for part in wanted for text in self._texts if part in (text.lower() if any_case else text)
+        }  # fmt: skip
 
     def words(self, text: str) -> list[Word]:
         """Return the places of a string constant in code that runs, in the lane's files and those near them."""
@@ -101,6 +107,10 @@ class Surroundings:
     def _texts(self) -> frozenset[str]:
         """The string constants of the files here and near, those in code that is dead among them."""
         return frozenset().union(*(func.ir.strings for module in self.near for func in module.functions))
+
+    @cached_property
+    def _everything(self) -> str:
+        return "\0".join(self._texts)
 
     @cached_property
     def imported(self) -> frozenset[str]:
