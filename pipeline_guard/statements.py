@@ -16,6 +16,7 @@ from pipeline_guard.hashing import blake2b
 
 if TYPE_CHECKING:
     from pipeline_guard.cache import Cache
+    from pipeline_guard.facts.outline import Place
 
 ReadFile = Callable[[str], bytes]
 
@@ -59,8 +60,8 @@ class Statements:
         self._bytes: dict[str, bytes] = {}
         self._lines: dict[str, list[str]] = {}
         self._trees: dict[str, ast.Module | None] = {}
-        self._functions: dict[str, list[tuple[int, int]]] = {}
-        self._parts: dict[tuple[str, int], tuple[_Suite | None, int]] = {}
+        self._functions: dict[str, list[Place]] = {}
+        self._parts: dict[tuple[str, int, int], tuple[_Suite | None, int]] = {}
         self.found: dict[tuple[str, int, int], Statement] = {}
 
     def at(self, path: str, line: int, column: int = 1, end_line: int | None = None) -> Statement:
@@ -140,30 +141,35 @@ class Statements:
         return None if tree is None else _innermost(tree, line, column)
 
     def _in_function(self, path: str, line: int, column: int) -> tuple[_Node | None, int]:
-        """Find a statement by parsing the function around it alone, where an earlier step told where functions are.
+        """Find a statement by parsing the suite or the function around it alone, where an earlier step told of them.
 
         Return it with the number of lines above what was parsed, from which its own lines count.  Files of a megabyte
-        are common where the findings are, and parsing one takes as long as judging it.
+        and functions of thousands of lines are common where the findings are, and parsing one takes as long as judging
+        it.
         """
-        inside = [span for span in self._spans(path) if span[0] <= line <= span[1]]
+        inside = [place for place in self._places(path) if place.line <= line <= place.end_line]
         if not inside:
             return None, 0
-        first, last = max(inside)  # the innermost one begins last
-        if (path, first) not in self._parts:
-            self._parts[path, first] = _parse_lines(self._source(path)[first - 1 : last])
-        function, above = self._parts[path, first]
-        above += first - 1
-        # A place that the function does not cover after all (behind the end of its last line) is one of the file.
-        covered = function is not None and _covers(function.body[0], line - above, column)
-        return (_innermost(function, line - above, column) if function is not None and covered else None), above
+        function = max(inside, key=lambda place: place.line)  # the innermost one begins last
+        suites = [suite for suite in function.suites() if suite[0] <= line <= suite[1] and suite[0] > function.line]
+        for first, last in (*suites[-1:], (function.line, function.end_line)):  # as is the innermost suite
+            if (path, first, last) not in self._parts:
+                self._parts[path, first, last] = _parse_lines(self._source(path)[first - 1 : last])
+            tree, above = self._parts[path, first, last]
+            above += first - 1
+            found = _innermost(tree, line - above, column) if tree is not None else None
+            # A place that is not covered after all (behind the end of the last line) is one of more than these lines.
+            if found is not None:
+                return found, above
+        return None, 0
 
-    def _spans(self, path: str) -> list[tuple[int, int]]:
+    def _places(self, path: str) -> list[Place]:
         if path not in self._functions:
             self._functions[path] = []
             data = self._content(path) if self.cache is not None and path not in self._trees else b""
             # What else a file may be encoded in is for the parser to say, and that reads all of it.
             if self.cache is not None and data and (data.isascii() or _is_utf8(data)):
-                from pipeline_guard.facts.store import known_functions
+                from pipeline_guard.facts.outline import known_functions
 
                 self._functions[path] = known_functions(self.cache, data)
         return self._functions[path]

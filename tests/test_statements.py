@@ -159,6 +159,30 @@ lines of text"""
             send("é"); send(2)
         return lambda: send(
             3)
+def suites(a):
+    if a: one(); two()
+    elif b(a):
+        with (
+            open(a) as f,
+            lock(b),
+        ):
+            for x in f: send(x)
+            else: send(0)
+    else:
+        try:
+            send(1)
+        except (A,
+                B): send(2)
+        else: send(3)
+        finally:
+            while more(): send(4)
+            else:
+                send(5); \\
+                send(6)
+        match a:
+            case 1 if b(): send(7)
+            case _:
+                return send(8)
 class A:
 \tdef f(self):
 \t\ttry:

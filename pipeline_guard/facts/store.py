@@ -30,42 +30,10 @@ _decode_refused = msgspec.msgpack.Decoder(_Refused).decode
 _READ, _REFUSED = b"+", b"-"
 
 
-class _Function(msgspec.Struct, array_like=True):
-    """The beginning of ir.Function: what follows is not decoded."""
-
-    name: str
-    qualname: msgspec.Raw
-    line: int
-    end_line: int
-
-
-class _Outline(msgspec.Struct, array_like=True):
-    """ir.ModuleFacts as far as the places of functions go."""
-
-    functions: list[_Function]
-    classes: msgspec.Raw
-    truncated: bool
-    newer: bool
-
-
-_decode_outline = msgspec.msgpack.Decoder(_Outline).decode
-
-
-def known_functions(cache: Cache, data: bytes) -> list[tuple[int, int]]:
-    """Return the first line (that of its ``def``) and the last of every function of a file whose facts are known.
-
-    There are none for a file that the running Python cannot parse as it stands.
-    """
+def known_entry(cache: Cache, data: bytes) -> bytes | None:
+    """Return the facts of a file as they are stored, None where they are not known."""
     stored = cache.get(_FACTS, content_key(code_version(), data))
-    if stored is None or stored[:1] != _READ:
-        return []
-    try:
-        outline = _decode_outline(stored[1:])
-    except msgspec.DecodeError:
-        return []  # written by something else than this tool
-    if outline.newer:
-        return []
-    return [(each.line, each.end_line) for each in outline.functions[1:] if each.name != "<lambda>"]
+    return stored[1:] if stored is not None and stored[:1] == _READ else None
 
 
 class FactStore:
