@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 
 from pipeline_guard.program.code import Func
 from pipeline_guard.program.link import Program
 
-# Files that are guessed; two of three of the first twenty turn out to be needed, of the next few.
-_FEW = 20
+# Files that are guessed at once; of as many, three of four turn out to be needed.
+_FEW = 40
 _IN_A_SEED = 3  # what a file with a sink imports is asked for more often
 
 
-def likely_needed(program: Program, functions: Collection[Func], is_apart: Callable[[Func], bool]) -> list[str]:
+def likely_needed(program: Program, functions: Iterable[Func], is_apart: Callable[[Func], bool]) -> list[str]:
     """Return a few files that are not loaded, the likeliest first.
 
     ``functions`` lead to sinks; what those import that are ``is_apart`` does not count.

@@ -62,6 +62,7 @@ class Loader:
         self._tests: set[str] = set()
         self._namers: dict[str, Namer] = {}
         self._marks: dict[str, list[int]] = {}
+        self._linked: Program | None = None  # once all that leads to a sink is loaded
         self.asked = Asked()
         self.mounting = Mounting(self._data, self._tests, self.asked)
         self.hot = HotNames(vocabulary)
@@ -115,10 +116,16 @@ class Loader:
         return any(begin <= line <= end or line < first for line in self._marks[rel])
 
     def _guess(self, program: Program) -> None:
-        """Let a second process that runs read what linking may ask for."""
+        """Let a second process that runs read what linking may ask for, from here on."""
         if self.store.ahead is not None and self.store.ahead.is_running:
-            bodies = {func.module.body for func in self.hot.functions}
-            rels = likely_needed(program, bodies | self.hot.functions, self.hot.factories.has)
+            self._linked = program
+            bodies = dict.fromkeys(func.module.body for func in self.hot.functions)
+            self._read_what_is_likely([*bodies, *self.hot.functions])
+
+    def _read_what_is_likely(self, functions: Sequence[Func]) -> None:
+        """Let the second process read what functions import."""
+        if self._linked is not None and self.store.ahead is not None:
+            rels = likely_needed(self._linked, functions, self.hot.factories.has)
             found = [(self._data[rel], self._paths[rel]) for rel in rels if rel in self._data]
             self.store.ahead.add(file for file in found if not self.store.knows(file[0]))
 
@@ -171,7 +178,9 @@ class Loader:
         if facts.truncated:
             detail = "holds expressions nested too deeply to be read; what is inside them was not looked at"
             self.gaps.append(Gap(path=rel, reason="recursion", detail=detail))
-        return Module(rel, facts, rel in self._seed_set)
+        module = Module(rel, facts, rel in self._seed_set)
+        self._read_what_is_likely(module.functions)
+        return module
 
     def _follow(self, program: Program, file_words: FileWords) -> None:
         """Load the files that lead to a sink: whoever names a function or class that does, until nothing new comes."""
