@@ -139,7 +139,8 @@ def _queue_names(functions: list[Func]) -> set[str]:
                 names.update(map(last_name, op.targets))
     for func in functions:
         for op in func.ir.ops if func.has_words(names) else ():
-            if op.kind == "assign" and op.value is not None and last_name(op.value) in names:
+            source = op.value if op.kind == "assign" else None
+            if (type(source) is ir.Name or type(source) is ir.Attr) and last_name(source) in names:
                 names.update(map(last_name, op.targets))
     return names
 

@@ -1,8 +1,12 @@
-"""Abstract values: what an expression of the scanned code can be, as far as reading can tell."""
+"""Abstract values: what an expression of the scanned code can be, as far as reading can tell.
+
+Frames and thunks are structs, as they are made most often; values are tuples, as ``isinstance`` is asked of them most,
+and asks a class of any other metaclass than ``type`` the long way.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import msgspec
 
@@ -31,19 +35,19 @@ class Thunk(msgspec.Struct, frozen=True):
     frame: Frame
 
 
-class Literal(msgspec.Struct, frozen=True):
+class Literal(NamedTuple):
     """A known string, number, bool or None."""
 
     value: str | int | float | bool | None
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(NamedTuple):
     """A string of which only parts are known; None stands for an unknown part."""
 
     parts: tuple[str | None, ...]
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class Mapping(NamedTuple):
     """A dict: constant keys with the thunks that may be their value; ``open`` when keys may be missing here.
 
     ``line`` and ``func`` say where it is written down (line 0: it was not, but read from text or made by a call).
@@ -55,19 +59,19 @@ class Mapping(msgspec.Struct, frozen=True):
     func: Func | None = None
 
 
-class Sequence(msgspec.Struct, frozen=True):
+class Sequence(NamedTuple):
     """A list, tuple or set, element by element."""
 
     items: list[Thunk]
 
 
-class Container(msgspec.Struct, frozen=True):
+class Container(NamedTuple):
     """A container whose element values are known but not their keys (from annotations and stores)."""
 
     elements: tuple[Value, ...]
 
 
-class Function(msgspec.Struct, frozen=True):
+class Function(NamedTuple):
     """A function of the program; ``bound`` is what a method is bound to, ``partial`` earlier arguments."""
 
     func: Func
@@ -75,13 +79,13 @@ class Function(msgspec.Struct, frozen=True):
     partial: tuple[tuple[ir.Call, Frame], ...] = ()
 
 
-class ClassValue(msgspec.Struct, frozen=True):
+class ClassValue(NamedTuple):
     """A class of the program."""
 
     cls: Class
 
 
-class Instance(msgspec.Struct, frozen=True):
+class Instance(NamedTuple):
     """An instance of a class of the program; ``call`` is its construction when that is known.
 
     ``exact`` says that it is of this very class, not of one derived from it (constructed here, or ``super()``).
@@ -93,13 +97,13 @@ class Instance(msgspec.Struct, frozen=True):
     exact: bool = False
 
 
-class ModuleValue(msgspec.Struct, frozen=True):
+class ModuleValue(NamedTuple):
     """A module of the program."""
 
     module: Module
 
 
-class External(msgspec.Struct, frozen=True):
+class External(NamedTuple):
     """Something from outside the program by its access path, for example ``websockets.connect()``.
 
     ``call`` is the last call on the path, so that its arguments can be read; ``origin`` the first one, which tells one
@@ -112,40 +116,40 @@ class External(msgspec.Struct, frozen=True):
     origin: Thunk | None = None
 
 
-class Parameter(msgspec.Struct, frozen=True):
+class Parameter(NamedTuple):
     """A parameter that nothing binds here."""
 
     func: Func
     name: str
 
 
-class JsonText(msgspec.Struct, frozen=True):
+class JsonText(NamedTuple):
     """JSON text made from a value."""
 
     inner: tuple[Value, ...]
 
 
-class Environment(msgspec.Struct, frozen=True):
+class Environment(NamedTuple):
     """An environment variable, with the default that applies when it is unset."""
 
     name: str
     default: Thunk | None
 
 
-class Computed(msgspec.Struct, frozen=True):
+class Computed(NamedTuple):
     """A value made at run time from others (``bool(x)``, a comparison)."""
 
     note: str
 
 
-class Missing(msgspec.Struct, frozen=True):
+class Missing(NamedTuple):
     """An attribute of a class of the program that nothing ever assigns."""
 
     cls: Class
     name: str
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(NamedTuple):
     """Nothing is known."""
 
 
