@@ -19,6 +19,11 @@ def expect_the_end() -> None:
     _is_last = True
 
 
+def is_last() -> bool:
+    """Say whether this process runs one command and no more."""
+    return _is_last
+
+
 def keep(thing: object) -> None:
     """Keep the first large thing to the end of a process that runs one command; a second one would take more memory."""
     if _is_last and not _kept:

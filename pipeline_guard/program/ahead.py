@@ -73,6 +73,10 @@ class Ahead:
         """Say whether there is a child."""
         return self._child is not None
 
+    def has(self, data: bytes) -> bool:
+        """Say whether a file was added and not asked for yet."""
+        return data in self._numbers
+
     def entry(self, data: bytes) -> bytes | None:
         """Return the entry of a file, waiting for it where the child is at it.
 

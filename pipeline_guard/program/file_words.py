@@ -37,10 +37,13 @@ class FileWords:
 
     def __init__(self, data: Mapping[str, bytes]) -> None:
         self._data = data
-        self._names = {rel: set(names_of(text)) for rel, text in data.items()}
+        self._everywhere: dict[bytes, bytes] = {}
+        # Tuples of shared names: a set for each of tens of thousands of files takes more room than the files.
+        share = self._everywhere.setdefault
+        self._names = {rel: tuple([share(name, name) for name in set(names_of(text))]) for rel, text in data.items()}
 
-    def names(self, rel: str) -> AbstractSet[bytes]:
-        """Return the names that a file holds."""
+    def names(self, rel: str) -> Collection[bytes]:
+        """Return the names that a file holds, each once."""
         return self._names[rel]
 
     def with_part(self, parts: Iterable[bytes], events: Collection[bytes] = ()) -> list[str]:
@@ -50,10 +53,12 @@ class FileWords:
         """
         telling = self._telling(parts, events)
         wanted = frozenset(telling)
-        return [rel for rel, names in self._names.items() if self._holds(rel, wanted & names, telling)]
+        return [rel for rel, names in self._names.items() if self._holds(rel, wanted.intersection(names), telling)]
 
     def _holds(self, rel: str, told: AbstractSet[bytes], telling: Mapping[bytes, Collection[_Part]]) -> bool:
-        names, data = self._names[rel], self._data[rel]
+        if not told:
+            return False
+        names, data = frozenset(self._names[rel]), self._data[rel]
         for part in {part for name in told for part in telling[name]}:
             if not part.within <= names or (part.ends and part.ends.isdisjoint(names)) or part.text not in data:
                 continue
@@ -63,7 +68,7 @@ class FileWords:
 
     def _telling(self, parts: Iterable[bytes], events: Collection[bytes]) -> Mapping[bytes, Collection[_Part]]:
         """Return by the names in the files the byte strings that one with such a name may hold."""
-        names: set[bytes] = set().union(*self._names.values())
+        names = self._everywhere.keys()
         lines = b"\n".join((b"", *names, b""))
         found: dict[bytes, list[_Part]] = {}
         for text in parts:
@@ -72,7 +77,7 @@ class FileWords:
             # The first and the last name may go on in the file.
             first = inside.pop(0) if text[0] in _IN_NAMES else None
             last = inside.pop() if inside and text[-1] in _IN_NAMES else None
-            if not names.issuperset(inside):
+            if not all(name in names for name in inside):
                 continue
             ends = frozenset((last, last + b"d", last + b"led") if is_event and last else ())
             part = _Part(text, frozenset(inside), ends, _event_pattern(text) if is_event else None)

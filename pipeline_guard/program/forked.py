@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
+from pipeline_guard import leaving
+
 # What a pipe holds where the system lets it: a child that has something to tell should not wait until it is heard.
 _PIPE_BYTES = 1 << 20
 # What is written to a pipe at once and no longer than this is never torn apart.
@@ -46,7 +48,8 @@ class Forked(NamedTuple):
         os.close(self.results)
         with contextlib.suppress(OSError):
             os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
+            if not leaving.is_last():  # else it is the system that clears up, without anybody waiting for it
+                os.waitpid(self.process, 0)
 
 
 def fork(work: Callable[[BinaryIO, BinaryIO], None]) -> Forked:

@@ -70,13 +70,15 @@ class Loader:
     def load(self) -> Program:
         """Return the program with every file loaded that can matter to the pipeline."""
         program = Program(self.files, self._module, self.package)
-        words = FileWords(self._data)
+        # What is being read already holds a sign of a session, and nobody has to look for one.
+        begun = {rel for rel, data in self._data.items() if self.store.ahead is not None and self.store.ahead.has(data)}
+        words = FileWords({rel: data for rel, data in self._data.items() if rel not in begun})
         engines = self.vocabulary.engines
         roots = frozenset(engines.package_roots)
         events = {event.encode() for event in self.vocabulary.events}
-        telling = set(words.with_part(self.vocabulary.literals, events))
+        telling = begun.union(words.with_part(self.vocabulary.literals, events))
         for rel, data in self._data.items():
-            if rel not in telling and (words.names(rel).isdisjoint(roots) or not engines.is_imported_in(data)):
+            if rel not in telling and (roots.isdisjoint(words.names(rel)) or not engines.is_imported_in(data)):
                 continue
             if not is_test_file(rel, data):
                 self.seeds.append(rel)
@@ -208,7 +210,7 @@ class Loader:
         for rel, data in self._data.items():
             if rel in program.modules or rel in program.failed or rel in self._tests:
                 continue
-            held = wanted & file_words.names(rel) if b"import" in data else ()
+            held = wanted.intersection(file_words.names(rel)) if b"import" in data else ()
             if not held:
                 continue
             if is_test_file(rel, data):
