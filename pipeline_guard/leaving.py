@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 _kept: list[object] = []
+_children: list[int] = []
 _is_last = False
 
 
@@ -19,9 +20,15 @@ def expect_the_end() -> None:
     _is_last = True
 
 
-def is_last() -> bool:
-    """Say whether this process runs one command and no more."""
-    return _is_last
+def reap(process: int) -> None:
+    """Take notice of the end of a child that was told to end: at the end of a process that runs one command, else now.
+
+    Clearing up after it takes the system a while.
+    """
+    if _is_last:
+        _children.append(process)
+    else:
+        os.waitpid(process, 0)
 
 
 def keep(thing: object) -> None:
@@ -37,6 +44,8 @@ def keeps() -> bool:
 
 def leave(code: int) -> NoReturn:
     """End the process now, with its output written."""
+    for process in _children:
+        os.waitpid(process, 0)
     if _kept:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -48,8 +48,7 @@ class Forked(NamedTuple):
         os.close(self.results)
         with contextlib.suppress(OSError):
             os.kill(self.process, signal.SIGKILL)
-            if not leaving.is_last():  # else it is the system that clears up, without anybody waiting for it
-                os.waitpid(self.process, 0)
+            leaving.reap(self.process)
 
 
 def fork(work: Callable[[BinaryIO, BinaryIO], None]) -> Forked:
