@@ -5,6 +5,7 @@ In tests and as a library nothing is kept.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -28,6 +29,11 @@ def reap(process: int) -> None:
     if _is_last:
         _children.append(process)
     else:
+        _wait_for(process)
+
+
+def _wait_for(process: int) -> None:
+    with contextlib.suppress(ChildProcessError):  # whoever ignores SIGCHLD, or started us so, is told of no child
         os.waitpid(process, 0)
 
 
@@ -45,7 +51,7 @@ def keeps() -> bool:
 def leave(code: int) -> NoReturn:
     """End the process now, with its output written."""
     for process in _children:
-        os.waitpid(process, 0)
+        _wait_for(process)
     if _kept:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pipeline_guard.cache import Cache
 from pipeline_guard.facts.extract import Unreadable, extract
 from pipeline_guard.facts.store import FactStore
-from pipeline_guard.program import ahead
+from pipeline_guard.program import ahead, halves
 
 
 def _files() -> list[bytes]:
@@ -107,3 +108,31 @@ def test_what_is_not_asked_for_is_no_hindrance(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert first.entry(_files()[0]) is None
+
+
+def _refuse() -> int:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_where_there_can_be_no_more_processes_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fork", _refuse)
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    store, files = FactStore(None), _files()
+    read_ahead(store, files)
+    assert [store.facts(data) for data in files] == [extract(data) for data in files]
+    assert halves.start(lambda: [1], list[int])() is None
+    assert not before or len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_process_that_is_told_of_no_child_reads_all_the_same() -> None:
+    ignored = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        store, files = FactStore(None), _files()
+        read_ahead(store, files)
+        assert [store.facts(data) for data in files] == [extract(data) for data in files]
+        assert halves.start(lambda: [1, 2], list[int])() == [1, 2]
+        assert halves.start(lambda: os._exit(3), list[int])() is None
+    finally:
+        signal.signal(signal.SIGCHLD, ignored)

@@ -46,9 +46,9 @@ class Forked(NamedTuple):
 
         os.close(self.orders)
         os.close(self.results)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
-            leaving.reap(self.process)
+        leaving.reap(self.process)
 
 
 def fork(work: Callable[[BinaryIO, BinaryIO], None]) -> Forked:
@@ -58,7 +58,12 @@ def fork(work: Callable[[BinaryIO, BinaryIO], None]) -> Forked:
     """
     orders, ordering = os.pipe()
     results, resulting = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        for handle in (orders, ordering, results, resulting):
+            os.close(handle)
+        raise
     if child == 0:
         try:
             os.close(ordering)

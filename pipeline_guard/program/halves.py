@@ -36,7 +36,12 @@ def start(work: Callable[[], T], kind: type[T]) -> Callable[[], T | None]:
     It returns None where the child came to grief: then the parent has to do the work itself.
     """
     reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:  # there can be no more processes
+        os.close(reading)
+        os.close(writing)
+        return lambda: None
     if child == 0:
         code = 1
         try:
@@ -51,8 +56,14 @@ def start(work: Callable[[], T], kind: type[T]) -> Callable[[], T | None]:
     def wait() -> T | None:
         with os.fdopen(reading, "rb") as stream:
             data = stream.read()
-        _, status = os.waitpid(child, 0)
-        return msgspec.msgpack.decode(data, type=kind) if status == 0 else None
+        try:
+            _, status = os.waitpid(child, 0)
+        except ChildProcessError:  # whoever ignores SIGCHLD, or started us so, is told nothing of a child
+            status = 0
+        try:
+            return msgspec.msgpack.decode(data, type=kind) if status == 0 else None
+        except msgspec.DecodeError:
+            return None
 
     return wait
 
