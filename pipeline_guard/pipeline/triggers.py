@@ -279,11 +279,11 @@ class TriggerReader:
         return None
 
     def _after_tool_output(self, func: Func, op: int) -> bool:
+        sites = [site for at in range(op - 15, op) for site in func.calls_at.get(at, ())]
         return any(
-            op - 15 <= site.op < op
-            and not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block)
+            not func.exclusive(func.ir.ops[site.op].block, func.ir.ops[op].block)
             and self._gives_tool_output(func, site)
-            for site in func.calls
+            for site in sites
         )
 
     def _gives_tool_output(self, func: Func, site: CallSite) -> bool:

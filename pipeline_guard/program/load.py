@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence, Set
-from functools import cached_property
 
 from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts import ir
@@ -241,7 +239,8 @@ class HotNames:
         self._telling = self._literals | {method for method in self._methods if "." not in method}
         self._paths = [frozenset(method.split(".")) for method in sorted(self._methods) if "." in method]
         self._engines = vocabulary.engines
-        self._verbs = [f"<{verb.element}" for verb in vocabulary.verbs_of_twiml]
+        self._parts = (*self._engines.addresses, *(f"<{verb.element}" for verb in vocabulary.verbs_of_twiml))
+        self._with_part: dict[str, bool] = {}
         self._twiml = vocabulary.twiml_names | {name for verb in vocabulary.verbs_of_twiml for name in verb.calls}
         self._sends = vocabulary.send_methods
         self.factories = Factories(vocabulary)
@@ -398,14 +397,14 @@ class HotNames:
         """Say whether a string is an event written as JSON, or the beginning of one."""
         return "{" in text and "type" in text and any(literal in text for literal in self._literals)
 
-    @cached_property
-    def _parts(self) -> re.Pattern[str]:
-        """The parts of engines' addresses and the TwiML verbs: hundreds, and most programs hold no text to look in."""
-        return re.compile("|".join(map(re.escape, [*self._engines.addresses, *self._verbs])) or r"(?!)")
-
     def _has_part(self, text: str) -> bool:
         """Say whether a string holds part of an engine's address, or a TwiML verb."""
-        return ("/" in text or "<" in text) and self._parts.search(text) is not None
+        if "/" not in text and "<" not in text:
+            return False
+        if text not in self._with_part:
+            # One by one: a pattern of hundreds takes longer to compile than all strings of a program to look through.
+            self._with_part[text] = any(part in text for part in self._parts)
+        return self._with_part[text]
 
     def _says_part(self, func: Func) -> bool:
         if not any(map(self._has_part, func.ir.strings)):
