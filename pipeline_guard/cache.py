@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -83,11 +84,13 @@ class Cache:
     def put(self, kind: str, key: str, payload: bytes) -> None:
         """Store an entry.  Where that is not possible nothing happens: the next run reads the code again."""
         path = self._path(kind, key)
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
-            replace_file(path, _MAGIC + _digest(payload) + payload)
-        except OSError:
-            pass
+        entry = _MAGIC + _digest(payload) + payload
+        with suppress(OSError):
+            try:
+                replace_file(path, entry)
+            except FileNotFoundError:  # the first one there
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+                replace_file(path, entry)
 
     def _path(self, kind: str, key: str) -> str:
         return os.path.join(self.folder, kind, key[:2], key[2:])  # noqa: PTH118

@@ -43,6 +43,7 @@ class FactStore:
         self.cache = cache
         self._version = code_version() if cache is not None else b""
         self._ready: dict[bytes, ir.ModuleFacts | Unreadable] = {}
+        self._keys: dict[bytes, str] = {}
         self.ahead: Ahead | None = None  # a second process that may have the entries of some files
 
     def facts(self, data: bytes) -> ir.ModuleFacts:
@@ -54,11 +55,17 @@ class FactStore:
             raise ready
         return ready
 
+    def _key(self, data: bytes) -> str:
+        """Return the key of a file, which takes as long as reading its bytes: it is asked for two or three times."""
+        if data not in self._keys:
+            self._keys[data] = content_key(self._version, data)
+        return self._keys[data]
+
     # -- files that are read before they are asked for
 
     def knows(self, data: bytes) -> bool:
         """Say whether the cache has what a file holds."""
-        return self.cache is not None and self.cache.has(_FACTS, content_key(self._version, data))
+        return self.cache is not None and self.cache.has(_FACTS, self._key(data))
 
     def read(self, data: bytes) -> None:
         """Hold the facts of a file until they are asked for."""
@@ -74,7 +81,7 @@ class FactStore:
         except Unreadable as error:
             entry = _refused(error)
         if self.cache is not None:
-            self.cache.put(_FACTS, content_key(self._version, data), entry)
+            self.cache.put(_FACTS, self._key(data), entry)
         return entry
 
     def _facts(self, data: bytes) -> ir.ModuleFacts:
@@ -85,7 +92,7 @@ class FactStore:
             raise _unreadable(entry)
         if self.cache is None:
             return extract(data)
-        key = content_key(self._version, data)
+        key = self._key(data)
         stored = self.cache.get(_FACTS, key)
         if stored is not None:
             try:

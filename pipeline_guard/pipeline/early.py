@@ -20,13 +20,17 @@ class EarlyReading:
         self._cache = cache
         self._store: FactStore | None = None
 
-    def begin(self, file: SourceFile, data: bytes) -> None:
-        """Have a file read in another process, if it may touch a Realtime session and is not known."""
+    def begin(self, file: SourceFile, data: bytes, shown: int) -> None:
+        """Have a file read in another process, if it may touch a Realtime session and is not known.
+
+        ``shown`` are the flags that say so, if anybody asked.
+        """
         from pipeline_guard.pipeline import unjudged
         from pipeline_guard.program.ahead import Ahead
-        from pipeline_guard.program.contents import SIGN
+        from pipeline_guard.program.contents import NOT_ASKED, SIGN
 
-        shown = unjudged.look_for_sessions(self._config, self._cache)(file.rel, data)
+        if shown == 0 or shown & NOT_ASKED:
+            shown = unjudged.look_for_sessions(self._config, self._cache)(file.rel, data)
         store = self.store()
         if shown & SIGN and not store.knows(data):
             if store.ahead is None:

@@ -39,8 +39,8 @@ class Contents:
     """The files of a project as they are now: a digest of each, and what its bytes show.
 
     ``look`` returns what the bytes of a file show: flags, or 0.  What it looks for is part of ``key``, under which
-    ``cache`` keeps what is known.  ``on_large`` is told first of the largest files that changed.  ``gaps`` are the
-    files that could not be read; a document that cannot be is none.
+    ``cache`` keeps what is known.  ``on_large`` is told first of the largest files that changed, and what they show.
+    ``gaps`` are the files that could not be read; a document that cannot be is none.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Contents:
         key: str,
         look: Callable[[str, bytes], int],
         progress: Callable[[str, int, int], None] | None = None,
-        on_large: Callable[[SourceFile, bytes], None] | None = None,
+        on_large: Callable[[SourceFile, bytes, int], None] | None = None,
     ) -> None:
         self.files = files
         self.documents = documents
@@ -127,9 +127,9 @@ class Contents:
         if self.on_large is not None:
             large = [file for file in files if file.stamp is not None and file.stamp[0] >= LARGE_FILE]
             for file in sorted(large, key=_size, reverse=True):
-                seen[file.rel] = self._see(file)
-                if file.rel in self._kept:
-                    self.on_large(file, self._kept[file.rel])
+                seen[file.rel] = what = self._see(file)
+                if what is not None and file.rel in self._kept:
+                    self.on_large(file, self._kept[file.rel], what[1])
             files = [file for file in files if file.rel not in seen]
         mine, others = files, files[:0]
         if halves.is_worthwhile(files):
