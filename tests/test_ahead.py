@@ -99,14 +99,22 @@ def test_a_child_that_runs_is_told_of_files_by_their_paths(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_what_is_not_asked_for_is_no_hindrance(tmp_path: Path) -> None:
+def test_what_is_not_asked_for_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[int] = []
+    fork = os.fork
+
+    def forked() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", forked)
     store = FactStore(Cache(tmp_path))
     first = ahead.Ahead(store)
     first.add([(data, None) for data in _files() * 3])
     first.start()
     first.end()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ChildProcessError):  # it is gone, and was taken notice of
+        os.waitpid(children[0], os.WNOHANG)
     assert first.entry(_files()[0]) is None
 
 
