@@ -9,8 +9,11 @@ from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.heat import GENERIC_METHODS
 from pipeline_guard.program.namers import Defined
-from pipeline_guard.program.trees import walk
+from pipeline_guard.program.trees import last_name, walk
 from pipeline_guard.vocabulary import Vocabulary
+
+_TABLES = (ir.DictNode, ir.Seq)
+_NAMED = (ir.Name, ir.Attr)
 
 
 class HotNames:
@@ -38,6 +41,7 @@ class HotNames:
         self._functions: set[Func] = set()
         self._plain: set[Func] = set()  # functions that hold no sink themselves: only what they call can make them hot
         self._homes: set[Module] = set()
+        self._tables: set[str] = set()  # names of tables that hold something hot
         self.telltale: set[str] = set()  # the hot names that are nobody else's: a call of one counts on any receiver
 
     @property
@@ -66,13 +70,14 @@ class HotNames:
     def learn(self, modules: list[Module]) -> None:
         """Take in what the loaded modules define, up through their callers."""
         while True:
-            before = len(self._functions)
+            before = len(self._functions), len(self._names)
             for module in modules:
                 self._learn_constants(module)
+                self._learn_tables(module)
                 for func in module.functions:
                     if func not in self._functions and self._leads(func):
                         self._add(func)
-            if len(self._functions) == before:
+            if (len(self._functions), len(self._names)) == before:
                 return
 
     def _learn_constants(self, module: Module) -> None:
@@ -90,6 +95,31 @@ class HotNames:
             if any(self._holds_event(part) for part in parts):
                 self._learn_name(cls.name, module)
                 self._homes.add(module)
+
+    def _learn_tables(self, module: Module) -> None:
+        """Take in the tables of a module, or of its classes, that hold a hot class or function: a registry."""
+        if not module.body.has_words(self._names):
+            return
+        stores = [
+            (target.id, op.value)
+            for op in module.body.ir.ops
+            if op.kind == "assign" and type(op.value) in _TABLES
+            for target in op.targets
+            if type(target) is ir.Name
+        ]
+        stores += [(field.name, field.value) for cls in module.classes for field in cls.ir.fields]
+        for name, value in stores:
+            if name not in self._names and value is not None and self._holds_hot(value):
+                self._names.add(name)
+                self._tables.add(name)
+                self._defined.setdefault(_stem(module.rel).encode(), set()).add(name.encode())
+                self._homes.add(module)
+
+    def _holds_hot(self, node: ir.Expr) -> bool:
+        """Say whether an expression is a table that names something hot."""
+        return type(node) in _TABLES and any(
+            type(part) in _NAMED and last_name(part) in self.telltale for part in walk(node)
+        )
 
     def _holds_event(self, node: ir.Expr) -> bool:
         for current in walk(node):
@@ -137,7 +167,8 @@ class HotNames:
             self._plain.add(func)
         if not func.has_words(self._names):
             return False
-        hits = {name for name in (func.names_used & self._names) - self._given if not self._is_another(name, func)}
+        used = func.names_used & self._names | func.ir.words & self._tables
+        hits = {name for name in used - self._given if not self._is_another(name, func)}
         if not hits:
             return False
         # ``x.run()`` leads to a sink only in a file that has to do with a module that defines a hot ``run``.
