@@ -165,3 +165,33 @@ def test_columns_and_answers_are_told_from_the_types_of_events(tmp_path: Path) -
     assert found.coverage.analysed == 2
     answers = 'def on(event):\n    return event["type"] == "session.updated"\n'
     assert read(tmp_path, table=answers).coverage.analysed == 3
+
+
+REGISTRY = """
+KEPT = {}
+
+def register(name, cls=None):
+    def keep(cls):
+        KEPT[name] = cls
+        return cls
+    return keep(cls) if cls is not None else keep
+"""
+
+
+@pytest.mark.parametrize(
+    ("decorator", "below", "context"),
+    [
+        ('@register("call")', "", "unknown"),
+        ("", 'register("call", Call)', "unknown"),
+        ("", "", "dormant"),
+        ("@dataclass", "", "dormant"),
+        ("", "print(isinstance(KEPT, Call))", "dormant"),
+    ],
+)
+def test_who_makes_a_class_that_is_kept_cannot_be_told(
+    tmp_path: Path, decorator: str, below: str, context: str
+) -> None:
+    head = "from dataclasses import dataclass\nfrom registry import KEPT, register\n"
+    call = CALL.replace("\nclass Call", f"\n{decorator}\nclass Call") + f"\n{below}\n"
+    found = read(tmp_path, call=head + call, registry=REGISTRY)
+    assert contexts(found, "audio_send") == [context]

@@ -10,6 +10,7 @@ from pipeline_guard.pipeline.model import NOT_HERE, Confidence, Context, Step
 from pipeline_guard.pipeline.primitives import Sink
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Func
+from pipeline_guard.program.keepers import Keepers
 from pipeline_guard.program.places import is_script, module_context
 from pipeline_guard.program.reach import APART, MODULE, RANK, Entry, Reachability, Reached, as_context
 from pipeline_guard.program.values import Frame, Literal, Missing
@@ -30,6 +31,7 @@ class Evidence:
         self._starved: dict[int, str] = {}
         self._below: dict[Func, tuple[set[Func], dict[Func, str]]] = {}
         self._unresolved: set[str] | None = None
+        self._keepers = Keepers(graph.program)
 
     def starve(self, hops: list[Hop], reason: str) -> None:
         """Record that hops never run, although their code is reached: they wait for what never comes."""
@@ -117,10 +119,15 @@ class Evidence:
         return "" if func in self.reach.contexts or self._may_be_called(func) else self._dead_root(func)
 
     def _may_be_called(self, func: Func) -> bool:
-        """Say whether a method of this name is called on something whose class could not be told."""
+        """Say whether a method of this name is called on something whose class could not be told.
+
+        So may one of a class that somebody keeps, who makes it then.
+        """
         root = func.outermost
-        if root.cls is None or root.cls not in self.graph.constructed:
+        if root.cls is None:
             return False
+        if root.cls not in self.graph.constructed:
+            return self._keepers.keeps(root.cls)
         if self._unresolved is None:
             nodes = [site.call.func for _, site in self.graph.unresolved]
             self._unresolved = {node.name for node in nodes if type(node) is ir.Attr}
