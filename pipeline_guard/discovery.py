@@ -44,6 +44,11 @@ class SourceFile(msgspec.Struct, frozen=True):
     named: bool = False
     stamp: Stamp | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file when it was found; 0 where that is not known."""
+        return self.stamp[0] if self.stamp is not None else 0
+
 
 class Discovery(msgspec.Struct, frozen=True):
     """What was found, ordered by ``rel``, and what was left aside; ``documents`` are small XML files."""

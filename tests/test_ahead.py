@@ -21,9 +21,8 @@ def _files() -> list[bytes]:
 
 
 def read_ahead(store: FactStore, files: list[bytes]) -> None:
-    store.ahead = ahead.Ahead(store)
-    ahead.read_ahead(store.ahead, store, [(data, None) for data in files])
-    store.ahead.end()
+    ahead.read_ahead(store, [(data, None) for data in files])
+    ahead.ahead_of(store).end()
 
 
 @pytest.fixture

@@ -26,17 +26,16 @@ class EarlyReading:
         ``shown`` are the flags that say so, if anybody asked.
         """
         from pipeline_guard.pipeline import unjudged
-        from pipeline_guard.program.ahead import Ahead
+        from pipeline_guard.program.ahead import ahead_of
         from pipeline_guard.program.contents import NOT_ASKED, SIGN
 
         if shown == 0 or shown & NOT_ASKED:
             shown = unjudged.look_for_sessions(self._config, self._cache)(file.rel, data)
         store = self.store()
         if shown & SIGN and not store.knows(data):
-            if store.ahead is None:
-                store.ahead = Ahead(store)
-            store.ahead.add([(data, file.path)])
-            store.ahead.start()
+            ahead = ahead_of(store)
+            ahead.add([(data, file.path)])
+            ahead.start()
 
     def store(self) -> FactStore:
         """Return the store."""

@@ -111,4 +111,4 @@ def needs_of(
 
 
 def _bytes_of(files: Sequence[SourceFile], without: set[str]) -> int:
-    return sum(file.stamp[0] for file in files if file.stamp is not None and file.rel not in without)
+    return sum(file.size for file in files if file.rel not in without)

@@ -27,7 +27,6 @@ from pipeline_guard.pipeline.transcribers import transcribers
 from pipeline_guard.pipeline.twiml import TwimlFinder
 from pipeline_guard.program.calls import CallGraph
 from pipeline_guard.program.evaluate import Evaluator
-from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.link import package_of
 from pipeline_guard.program.load import UNFOLLOWED, Loader
@@ -73,7 +72,7 @@ def _analyse(reading: Reading, store: FactStore, on_load: OnLoad | None) -> Pipe
     if progress is not None:
         progress("linking", 0, 1)
     evaluator = Evaluator(program)
-    graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events, Factories(vocabulary))
+    graph = CallGraph(program, evaluator, loader.hot.names, vocabulary.events, loader.hot.factories)
     graph.build()
     leaving.keep(graph)
     queues = QueueIndex(graph, evaluator)

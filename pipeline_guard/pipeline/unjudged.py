@@ -20,7 +20,7 @@ from pipeline_guard.program.contents import REMARK, SIGN, Contents
 
 def is_large(files: Sequence[SourceFile]) -> bool:
     """Say whether a program is so large that it is not read for nothing."""
-    return sum(file.stamp[0] for file in files if file.stamp is not None) > signs.LARGE
+    return sum(file.size for file in files) > signs.LARGE
 
 
 def look_for_sessions(config: Config, cache: Cache | None) -> Callable[[str, bytes], int]:

@@ -11,9 +11,11 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
+from pipeline_guard.discovery import SourceFile
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.program.contents import DIGEST_BYTES, digest
 from pipeline_guard.program.halves import may_split
+from pipeline_guard.program.sources import read_source
 
 if TYPE_CHECKING:  # few runs are worth a second process
     import mmap
@@ -118,8 +120,16 @@ class Ahead:
         del self._heard[:at]
 
 
-def read_ahead(ahead: Ahead, store: FactStore, files: Sequence[tuple[bytes, str | None]]) -> None:
+def ahead_of(store: FactStore) -> Ahead:
+    """Return what reads ahead for a store."""
+    if store.ahead is None:
+        store.ahead = Ahead(store)
+    return store.ahead
+
+
+def read_ahead(store: FactStore, files: Sequence[tuple[bytes, str | None]]) -> None:
     """Have the facts of files ready in a store, where that is worth a second process."""
+    ahead = ahead_of(store)
     todo = sorted({data: path for data, path in files if not store.knows(data)}.items(), key=_size, reverse=True)
     if len(todo) < 2 or sum(map(_size, todo)) < (_WORTH_TELLING if ahead.is_running else WORTHWHILE):
         return
@@ -163,9 +173,5 @@ def _serve(store: FactStore, files: Sequence[bytes], taken: mmap.mmap, told: Bin
         path = os.fsdecode(told.read(length))
         if not take(number):
             continue
-        try:
-            with open(path, "rb") as handle:  # noqa: PTH123 - one for every file
-                data = handle.read()
-        except OSError:
-            data = b""  # the parent sees that these are not the bytes that it has
-        tell(number, data)
+        # Of what cannot be read any more the parent sees that these are not the bytes that it has.
+        tell(number, read_source(SourceFile(path, path), []) or b"")

@@ -77,7 +77,7 @@ class CallGraph:
     ) -> None:
         self.program = program
         self.evaluator = evaluator
-        self._factories = factories
+        self.factories = factories
         self._heat = Heat(hot, events)
         # Calls that nobody has asked for yet, by name; None stands for all that a function has of that name.
         self._quiet: dict[str, list[tuple[Func, CallSite | None]]] = {}
@@ -179,7 +179,7 @@ class CallGraph:
                     caller = edge.caller
                     while caller.parent is not None and (caller.name == "<lambda>" or caller.is_registered):
                         caller = caller.parent
-                    if edge.kind != "escape" and caller.index != 0 and not self._factories.has(caller):
+                    if edge.kind != "escape" and caller.index != 0 and not self.factories.has(caller):
                         hot.add(caller.name)
                         if caller.owner_class is not None:
                             hot.add(caller.owner_class.name)

@@ -288,9 +288,8 @@ class Func:
 
     def names_attribute(self, name: str) -> bool:
         """Say whether the function calls or hands on an attribute of a name: ``x.name``."""
-        sites = self.calls_named.get(name, ())
-        return any(type(site.call.func) is ir.Attr for site in sites) or any(
-            type(reference.node) is ir.Attr and reference.node.name == name for reference in self.references
+        return any(type(site.call.func) is ir.Attr for site in self.calls_named.get(name, ())) or any(
+            type(reference.node) is ir.Attr for reference in self.references_named.get(name, ())
         )
 
     @cached_property

@@ -125,8 +125,8 @@ class Contents:
         """Read files and return what is seen in each, None for one that cannot be read."""
         seen: dict[str, tuple[bytes, int] | None] = {}
         if self.on_large is not None:
-            large = [file for file in files if file.stamp is not None and file.stamp[0] >= LARGE_FILE]
-            for file in sorted(large, key=_size, reverse=True):
+            large = [file for file in files if file.size >= LARGE_FILE]
+            for file in sorted(large, key=lambda file: file.size, reverse=True):
                 seen[file.rel] = what = self._see(file)
                 if what is not None and file.rel in self._kept:
                     self.on_large(file, self._kept[file.rel], what[1])
@@ -167,10 +167,6 @@ class Contents:
     def _keep(self, rows: Mapping[str, _Row]) -> None:
         if self.cache is not None:
             self.cache.put(_KIND, self.key, _encode(rows))
-
-
-def _size(file: SourceFile) -> int:
-    return file.stamp[0] if file.stamp is not None else 0
 
 
 def digest(data: bytes) -> bytes:

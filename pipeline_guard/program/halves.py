@@ -21,8 +21,7 @@ def is_worthwhile(files: Sequence[SourceFile]) -> bool:
 
     A process with threads is not copied: what they hold would stay locked in the copy.
     """
-    size = sum(file.stamp[0] for file in files if file.stamp is not None)
-    return size > WORTHWHILE and may_split()
+    return sum(file.size for file in files) > WORTHWHILE and may_split()
 
 
 def may_split() -> bool:

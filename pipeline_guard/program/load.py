@@ -9,7 +9,7 @@ from pipeline_guard.facts.extract import Unreadable
 from pipeline_guard.facts.store import FactStore
 from pipeline_guard.pipeline.model import Gap
 from pipeline_guard.program import signs
-from pipeline_guard.program.ahead import Ahead, read_ahead
+from pipeline_guard.program.ahead import read_ahead
 from pipeline_guard.program.asked import Asked
 from pipeline_guard.program.code import Func, Module
 from pipeline_guard.program.file_words import FileWords
@@ -127,9 +127,7 @@ class Loader:
             self.store.ahead.add(file for file in found if not self.store.knows(file[0]))
 
     def _read_ahead(self, rels: Sequence[str]) -> None:
-        if self.store.ahead is None:
-            self.store.ahead = Ahead(self.store)
-        read_ahead(self.store.ahead, self.store, [(self._data[rel], self._paths.get(rel)) for rel in rels])
+        read_ahead(self.store, [(self._data[rel], self._paths.get(rel)) for rel in rels])
 
     def _leads_nowhere(self) -> bool:
         """Say whether the callers of what was found are not worth looking for, and note that among the gaps.

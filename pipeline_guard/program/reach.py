@@ -13,7 +13,6 @@ from pipeline_guard.facts import ir
 from pipeline_guard.pipeline.model import Context
 from pipeline_guard.program.calls import CallGraph, Edge
 from pipeline_guard.program.code import Class, Func, Module
-from pipeline_guard.program.factories import Factories
 from pipeline_guard.program.flow import Flags
 from pipeline_guard.program.phases import Phases
 from pipeline_guard.program.places import module_context
@@ -79,10 +78,6 @@ class Reachability(msgspec.Struct, dict=True):
     def _is_stream_handler(self, func: Func) -> bool:
         entry = self.entry_of(func)
         return entry is not None and entry.stream
-
-    @cached_property
-    def _factories(self) -> Factories:
-        return Factories(self.vocabulary)
 
     def find_entries(self) -> None:
         """Find the entry points."""
@@ -163,7 +158,7 @@ class Reachability(msgspec.Struct, dict=True):
         for func in module.functions[1:]:
             for context, note, stream in self._marks(func):
                 self._enter(func, place or context, note, func.ir.line, stream)
-            if self._factories.has(func):  # a server runs it; who else does was not looked up
+            if self.graph.factories.has(func):  # a server runs it; who else does was not looked up
                 self._enter(func, place or "startup", FACTORY, func.ir.line)
         for cls in module.classes:
             rules = self._framework_bases(cls)

@@ -47,9 +47,8 @@ def _bytes_of(file: SourceFile) -> bytes:
     """Return the bytes of a file: of tens of thousands, each object that ``open`` makes counts."""
     handle = os.open(file.path, _FLAGS)
     try:
-        size = file.stamp[0] if file.stamp is not None else 0
-        data = os.read(handle, size + 1)
-        if len(data) == size:
+        data = os.read(handle, file.size + 1)
+        if len(data) == file.size:
             return data
         # It grew since it was found, or came in pieces.
         parts = [data]
