@@ -29,7 +29,6 @@ class Call:
 """
 FACTORY = """
 from fastapi import FastAPI, WebSocket
-from call import Call
 {imports}
 
 def create_app({parameters}):
@@ -39,7 +38,7 @@ def create_app({parameters}):
     @app.websocket("/call")
     async def call(socket: WebSocket):
         await socket.accept()
-        await Call(socket).run()
+        await {answer}
 
     return app
 """
@@ -59,8 +58,10 @@ def read(root: Path, **files: str) -> PipelineMap:
     return analyse(root, discover(root, config.exclude, config.max_file_size).files, config)
 
 
-def factory(parameters: str = "", first: str = "", imports: str = "") -> str:
-    return FACTORY.format(parameters=parameters, first=first, imports=imports)
+def factory(
+    parameters: str = "", first: str = "", imports: str = "from call import Call", answer: str = "Call(socket).run()"
+) -> str:
+    return FACTORY.format(parameters=parameters, first=first, imports=imports, answer=answer)
 
 
 def contexts(found: PipelineMap, kind: str) -> list[str]:
@@ -79,7 +80,7 @@ def test_whoever_asks_for_the_application_does_not_lead_to_its_handlers(tmp_path
 
 
 def test_what_a_factory_does_itself_is_part_of_the_start(tmp_path: Path) -> None:
-    application = factory(first="warm_up()", imports="from voice import warm_up")
+    application = factory(first="warm_up()", imports="from call import Call\nfrom voice import warm_up")
     found = read(tmp_path, call=CALL, voice=TTS, application=application, server=SERVER.format(arguments=""))
     assert contexts(found, "tts") == ["startup"]
 
@@ -97,19 +98,7 @@ class Session:
         openai = await websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime")
         await openai.send(json.dumps({"type": "response.create"}))
 """
-    application = """
-from fastapi import FastAPI, WebSocket
-
-def create_app(make):
-    app = FastAPI()
-
-    @app.websocket("/call")
-    async def call(socket: WebSocket):
-        await socket.accept()
-        await make(socket).answer()
-
-    return app
-"""
+    application = factory("make", imports="", answer="make(socket).answer()")
     server = "from application import create_app\nfrom session import Session\n\napp = create_app(Session)\n"
     found = read(tmp_path, session=session, application=application, server=server)
     assert contexts(found, "response_create") == ["live"]
